@@ -1,0 +1,221 @@
+"""The command line. Each command is a few lines over the layers below; exit codes: 0 done, 1 stages failed, 2 user's mistake."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from s1sweep import __version__
+from s1sweep.errors import SweepFailed, UserError
+
+ROOT = click.option(
+    "--root",
+    default=lambda: os.environ.get("S1SWEEP_ROOT", "s1sweep-out"),
+    help="Where the store is (placement.root of the run). [default: $S1SWEEP_ROOT or s1sweep-out]",
+)
+HYDRA = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": ["--help"]}
+
+
+class Commands(click.Group):
+    """Turns a user's mistake into one message and exit code 2, without a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except UserError as error:
+            click.echo(f"s1sweep: {error}", err=True)
+            ctx.exit(2)
+        except SweepFailed as error:
+            click.echo(f"s1sweep: {error}", err=True)
+            ctx.exit(1)
+        except KeyboardInterrupt:
+            click.echo("s1sweep: stopped. What finished is kept; the same command goes on from there.", err=True)
+            ctx.exit(130)
+
+
+@click.group(cls=Commands)
+@click.version_option(__version__)
+def main() -> None:
+    """Sweeps and ablations for simple test-time scaling."""
+
+
+@main.command(context_settings=HYDRA)
+@click.option("--retry-failed", is_flag=True, help="Take up stages that failed in earlier runs.")
+@click.option("--force", metavar="STAGE", help="Redo a stage (an id or its beginning) and all that hangs on it.")
+@click.argument("overrides", nargs=-1, type=click.UNPROCESSED)
+def run(overrides: Sequence[str], retry_failed: bool, force: str | None) -> None:
+    """Run a grid of cells: s1sweep run -m data=random,diverse extrapolation=none,wait task=tiny_calc
+
+    OVERRIDES are Hydra's: group=choice, field=value, -m for several values, experiment=..., hydra/sweeper=...
+    """
+    from s1sweep.compose import multirun
+    from s1sweep.session import Session
+
+    with Session(command=tuple(overrides), run=True, retry_failed=retry_failed, force=force) as session:
+        multirun(overrides, session)
+        if session.config is None:
+            return  # --cfg and --info only show
+        _after_run(session)
+
+
+@main.command(context_settings=HYDRA)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.argument("overrides", nargs=-1, type=click.UNPROCESSED)
+def plan(overrides: Sequence[str], as_json: bool) -> None:
+    """Show what `run` with the same overrides would do, reuse and cost. Runs and writes nothing."""
+    from s1sweep.compose import multirun
+    from s1sweep.session import Session
+
+    with Session(command=tuple(overrides), run=False) as session:
+        multirun(overrides, session)
+        if session.config is None:
+            return
+        shown = _planned(session)
+    if as_json:
+        click.echo(json.dumps(shown, indent=1))
+    else:
+        _print_plan(shown, session)
+
+
+@main.command()
+@click.argument("sweep", required=False)
+@click.option("--json", "as_json", is_flag=True, help="A list of cells.")
+@click.option("--csv", "as_csv", is_flag=True, help="One line per cell.")
+@ROOT
+def results(sweep: str | None, as_json: bool, as_csv: bool, root: str) -> None:
+    """The table of a sweep, by default the newest."""
+    from s1sweep.analysis import results as found
+    from s1sweep.analysis import tables
+    from s1sweep.store import Store
+
+    cells = found.load(Store(root).sweep(sweep))
+    if as_json:
+        click.echo(json.dumps([cell.as_json() for cell in cells], indent=1))
+    elif as_csv:
+        click.echo(tables.csv_text(cells), nl=False)
+    else:
+        tables.show(cells)
+
+
+@main.command()
+@click.argument("sweep", required=False)
+@click.option("--out", metavar="FILE", help="Where to write. [default: report.html in the sweep's folder]")
+@ROOT
+def report(sweep: str | None, out: str | None, root: str) -> None:
+    """Write a sweep's page: one self-contained HTML file."""
+    from s1sweep.analysis import report as page
+    from s1sweep.store import Store
+
+    click.echo(page.write(Store(root).sweep(sweep), out))
+
+
+@main.command()
+@click.argument("sweep", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@ROOT
+def status(sweep: str | None, as_json: bool, root: str) -> None:
+    """Stages of a sweep: done, running, failed, waiting."""
+    from s1sweep import inspection
+    from s1sweep.store import Store
+
+    found = inspection.status(Store(root).sweep(sweep))
+    click.echo(json.dumps(found, indent=1) if as_json else inspection.status_text(found))
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@ROOT
+def ls(as_json: bool, root: str) -> None:
+    """The sweeps of a store, newest last."""
+    from s1sweep import inspection
+    from s1sweep.store import Store
+
+    found = inspection.sweeps(Store(root))
+    click.echo(json.dumps(found, indent=1) if as_json else inspection.sweeps_text(found))
+
+
+@main.command()
+@click.argument("stage")
+@ROOT
+def explain(stage: str, root: str) -> None:
+    """A stage's spec, inputs and record, and why it is or is not reused."""
+    from s1sweep import inspection
+    from s1sweep.store import Store
+
+    click.echo(inspection.explain(Store(root), stage))
+
+
+def _planned(session: Any) -> dict[str, Any]:
+    missing, estimate = session.missing(), session.estimate()
+    plan = session.plan
+    return {
+        "cells": len(plan.cells),
+        "stages": plan.counts(plan.stages),
+        "reused": plan.counts(plan.reused(session.store)),
+        "engine_sessions": len({s.session for s in missing.values() if s.session}),
+        "estimate": {
+            "decode_tokens": estimate.decode_tokens,
+            "train_tokens": estimate.train_tokens,
+            "gpu_hours": estimate.gpu_hours,
+        },
+    }
+
+
+def _print_plan(shown: dict[str, Any], session: Any) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("stage", "distinct", "reused", "to run", title=f"{session.sweep.name}: {shown['cells']} cells")
+    missing = session.plan.counts(session.missing())
+    for kind, total in shown["stages"].items():
+        table.add_row(kind, str(total), str(shown["reused"][kind]), str(missing[kind]))
+    console = Console()
+    console.print(table)
+    estimate = shown["estimate"]
+    console.print(
+        f"{shown['engine_sessions']} engine sessions; about {estimate['decode_tokens']:,} tokens to decode, "
+        f"{estimate['train_tokens']:,} to train, {estimate['gpu_hours']:g} GPU hours."
+    )
+    for note in sorted({note for cell in session.plan.cells for note in cell.notes}):
+        console.print(f"Note: {note}.", style="dim")
+    console.print(f"Store: {session.store.root}", style="dim")
+
+
+def _after_run(session: Any) -> None:
+    """Tables, links and failures; raises SweepFailed if a stage failed."""
+    from s1sweep import tracking
+    from s1sweep.analysis import results as found
+    from s1sweep.analysis import tables
+
+    sweep = session.sweep
+    keys = {cell.key for cell in session.plan.cells}
+    cells = [cell for cell in found.load(sweep) if cell.key in keys]
+    tables.show(cells)
+    reused = len(session.plan.stages) - session.executed - len(session.failed) - len(session.blocked)
+    click.echo(f"Sweep {sweep.name}: {len(cells)} cells, {session.executed} stages run, {reused} reused.")
+    for line in tracking.publish(sweep, session.config.tracking):
+        click.echo(line)
+    try:
+        from s1sweep.analysis import report as page
+
+        click.echo(f"Page: {page.write(sweep)}")
+    except ImportError as error:
+        click.echo(f"No page: {error.name} is not installed (pip install 's1sweep[analysis]').")
+    if session.failed:
+        lines = [f"{len(session.failed)} stages failed, {len(session.blocked)} could not run because of them:"]
+        for name, outcome in session.failed.items():
+            log = session.store.root / outcome.log if outcome.log else "no log"
+            lines += [f"  {name}: {outcome.message}", f"    log: {log}"]
+        again = shlex.join(["s1sweep", "run", "--retry-failed", *session.command])
+        lines.append(f"Everything else is done. When it is mended: {again}")
+        raise SweepFailed("\n".join(lines))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

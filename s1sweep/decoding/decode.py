@@ -1,0 +1,144 @@
+"""The `decode` stage: one (checkpoint, task, method, sampling); one engine session serves all stages of a checkpoint.
+
+Every question of every stage runs on its own: there is no barrier between thinking, extension and answer, nor between
+stages. A stage is yielded as soon as its last question is answered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from s1sweep.decoding.chat import Chat, load_tokenizer, question_text
+from s1sweep.decoding.engine import Engine, Sampling
+from s1sweep.decoding.methods import METHODS
+from s1sweep.decoding.readout import READOUTS, Answer, Readout
+from s1sweep.decoding.trace import Memo, Stream
+from s1sweep.runtime.job import Done, Item, Resources
+from s1sweep.sources import Question, model_path, questions
+from s1sweep.spec import DecodeStage, SamplingSpec
+
+VERSION = 1
+
+
+def run_all(items: Sequence[Item], resources: Resources, **_: Any) -> Iterator[tuple[Item, Done | Exception]]:
+    """Run the stages of one checkpoint in one engine session; yields each as it finishes."""
+    from s1sweep.decoding.vllm_engine import warm_engine
+
+    first: DecodeStage = items[0].spec
+    checkpoint = items[0].inputs.get("checkpoint")
+    weights = str(checkpoint / "checkpoint") if checkpoint else model_path(first.model)
+    engine = warm_engine(first.model, weights, resources)
+    chat = Chat(first.model, load_tokenizer(first.model))
+    yield from drive(serve(items, engine, chat))
+
+
+def drive(stages: AsyncIterator[tuple[Item, Done | Exception]]) -> Iterator[tuple[Item, Done | Exception]]:
+    """Step an async iterator from plain code, on a loop of its own."""
+    loop = asyncio.new_event_loop()
+    try:
+        while True:
+            try:
+                yield loop.run_until_complete(anext(stages))
+            except StopAsyncIteration:
+                return
+    finally:
+        loop.close()
+
+
+async def serve(
+    items: Sequence[Item], engine: Engine, chat: Chat
+) -> AsyncIterator[tuple[Item, Done | Exception]]:
+    """Decode all stages at once over one memo of traces."""
+    memo = Memo(engine)
+    running = {asyncio.ensure_future(_stage(item, memo, chat)): item for item in items}
+    while running:
+        done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+        for future in done:
+            item, error = running.pop(future), future.exception()
+            if isinstance(error, Exception):
+                yield item, error
+            elif error is not None:
+                raise error
+            else:
+                yield item, Done(future.result(), {"session_decoded_tokens": memo.decoded})
+
+
+async def _stage(item: Item, memo: Memo, chat: Chat) -> dict[str, Any]:
+    spec: DecodeStage = item.spec
+    asked = questions(spec.task)
+    pairs = [(q, sample) for q in asked for sample in range(spec.sampling.samples)]
+    readouts = await asyncio.gather(*(_question(spec, q, sample, memo, chat) for q, sample in pairs))
+    rows = [
+        _row(q, sample, readout, chat)
+        for (q, sample), several in zip(pairs, readouts, strict=True)
+        for readout in several
+    ]
+    _write(item.out / READOUTS, rows)
+    return {
+        "questions": len(asked),
+        "readouts": len(rows),
+        "mean_thinking_tokens": fmean(r["thinking_tokens"] for r in rows),
+        "mean_answer_tokens": fmean(r["answer_tokens"] for r in rows),
+    }
+
+
+async def _question(spec: DecodeStage, question: Question, sample: int, memo: Memo, chat: Chat) -> list[Readout]:
+    sampling = _sampling(spec.sampling)
+    # Greedy readers of one prefix share it whatever they call it; samples and replicates never do.
+    greedy = spec.sampling.temperature == 0
+    name = "" if greedy else f"{question.id}/{spec.sampling.seed}"
+    tag = (f"{name}/{spec.sampling.replicate}", 0 if greedy else sample)
+    root = (*chat.prompt(question_text(question, spec.task)), *chat.think_start)
+    trace = memo.trace(Stream(root, chat.think_stop, sampling, tag))
+
+    async def ask(thinking: Sequence[int], into_answer: Sequence[int], max_tokens: int) -> Answer:
+        stream = Stream((*root, *thinking, *into_answer), chat.answer_stop, sampling, tag)
+        cut = await memo.trace(stream).upto(max_tokens)
+        return Answer(cut.token_ids, cut.ended or "length")
+
+    method = METHODS[spec.method.kind]
+    return await method.run(spec.method, spec.extrapolation, chat, trace, ask)
+
+
+def _sampling(spec: SamplingSpec) -> Sampling:
+    return Sampling(temperature=spec.temperature, top_p=spec.top_p)
+
+
+def _row(question: Question, sample: int, readout: Readout, chat: Chat) -> dict[str, Any]:
+    answer = chat.decode(readout.answer.token_ids)
+    return {
+        "question_id": question.id,
+        "sample": sample,
+        "ended": readout.ended,
+        "ignored": readout.ignored,
+        "thinking_tokens": len(readout.thinking_ids),
+        "injected_tokens": sum(end - start for start, end in readout.injected),
+        "answer_tokens": len(readout.answer.token_ids),
+        "answer_finish": readout.answer.finish,
+        "thinking_ids": readout.thinking_ids,
+        "injected": readout.injected,
+        "answer_ids": readout.answer.token_ids,
+        "thinking": _marked(readout, chat),
+        "answer": answer,
+        "stated": readout.lead + answer,
+    }
+
+
+def _marked(readout: Readout, chat: Chat) -> list[list[Any]]:
+    """The thinking as [text, injected?] pieces, so that a reader of the file needs no tokenizer."""
+    pieces, at = [], 0
+    for start, end in readout.injected:
+        pieces += [[chat.decode(readout.thinking_ids[at:start]), False], [chat.decode(readout.thinking_ids[start:end]), True]]
+        at = end
+    pieces.append([chat.decode(readout.thinking_ids[at:]), False])
+    return [piece for piece in pieces if piece[0]]
+
+
+def _write(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    with path.open("w", encoding="utf-8") as f:
+        f.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)

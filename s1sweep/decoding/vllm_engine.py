@@ -1,0 +1,149 @@
+"""The vLLM engine behind the engine seam: one in-process engine, kept warm from checkpoint to checkpoint.
+
+In-process, because a request must be added the moment a trace asks for it, without a hop to another process. Only this file
+imports vLLM.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from s1sweep.decoding.engine import Completion, Sampling
+from s1sweep.identity import digest, encode
+from s1sweep.runtime.job import Resources
+from s1sweep.sources import model_path
+from s1sweep.spec import ModelSpec
+
+_warm: tuple[str, VllmEngine] | None = None
+
+
+def warm_engine(model: ModelSpec, weights: str, resources: Resources) -> VllmEngine:
+    """The process's engine with these weights: the running one with weights reloaded if only they differ.
+
+    A reload leaves the prefix cache stale, so it is always reset (facts: wrong tokens otherwise).
+    """
+    global _warm
+    key = digest([encode(model), model_path(model), repr(resources)])
+    if _warm is not None and _warm[0] == key:
+        _warm[1].load(weights)
+    else:
+        if _warm is not None:
+            _warm[1].close()
+        _warm = (key, VllmEngine(model, weights, resources))
+    return _warm[1]
+
+
+class VllmEngine:
+    """vLLM's step loop, pumped by the event loop that awaits it. One event loop at a time."""
+
+    def __init__(self, model: ModelSpec, weights: str, resources: Resources) -> None:
+        os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+        os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
+        os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+        os.environ["OMP_NUM_THREADS"] = str(resources.threads)
+        import torch
+        from vllm import LLM
+        from vllm.platforms import current_platform
+
+        if current_platform.is_cpu():
+            # Before the engine starts: afterwards vLLM makes this call a no-op.
+            torch.set_num_threads(resources.threads)
+        args: dict[str, Any] = {
+            "model": weights,
+            "tokenizer": model_path(model),
+            "dtype": model.dtype,
+            "max_model_len": model.max_model_len,
+            "trust_remote_code": model.trust_remote_code,
+            "skip_tokenizer_init": True,
+            "generation_config": "vllm",
+            "enable_prefix_caching": True,
+            "disable_log_stats": True,
+            "seed": 0,
+        }
+        if weights == model.source:
+            args["revision"] = model.revision
+        if resources.gpus_per_engine > 1:
+            args["tensor_parallel_size"] = resources.gpus_per_engine
+        if resources.kv_cache_mb is not None:
+            args["kv_cache_memory_bytes"] = resources.kv_cache_mb << 20
+        if current_platform.is_cpu():
+            args["enforce_eager"] = True
+        self._llm = LLM(**{**args, **model.engine_args})
+        self._max_len = model.max_model_len
+        self._weights = weights
+        self._numbers = itertools.count()
+        self._waiting: dict[str, tuple[asyncio.Future[Completion], int]] = {}
+        self._pump: asyncio.Future[None] | None = None
+
+    def load(self, weights: str) -> None:
+        """Put other weights of the same architecture in place."""
+        if weights == self._weights:
+            return
+        self._llm.collective_rpc("reload_weights", kwargs={"weights_path": weights})
+        self._llm.reset_prefix_cache()
+        self._weights = weights
+
+    def close(self) -> None:
+        """Free the engine's memory."""
+        del self._llm
+
+    async def generate(
+        self, prompt_ids: Sequence[int], max_tokens: int, stop_ids: Sequence[int], sampling: Sampling
+    ) -> Completion:
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        room = self._max_len - len(prompt_ids)
+        if room < 1:
+            return Completion((), "context")
+        params = SamplingParams(
+            max_tokens=min(max_tokens, room),
+            min_tokens=sampling.min_tokens,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            seed=sampling.seed,
+            stop_token_ids=list(stop_ids),
+            ignore_eos=True,  # an EOS is a stop only where the caller says so
+            detokenize=False,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
+        name = str(next(self._numbers))
+        future: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
+        self._waiting[name] = (future, max_tokens)
+        self._llm.llm_engine.add_request(name, {"prompt_token_ids": list(prompt_ids)}, params)
+        if self._pump is None or self._pump.done():
+            self._pump = asyncio.ensure_future(self._run())
+        return await future
+
+    async def _run(self) -> None:
+        engine = self._llm.llm_engine
+        try:
+            while self._waiting:
+                for output in engine.step():
+                    if output.finished:
+                        self._finish(output)
+                # A finished request wakes its readers, who ask for more a few hops later; let them join the next step.
+                for _ in range(6):
+                    await asyncio.sleep(0)
+        except Exception as error:
+            for future, _ in self._waiting.values():
+                if not future.done():
+                    future.set_exception(error)
+            self._waiting.clear()
+
+    def _finish(self, output: Any) -> None:
+        future, asked = self._waiting.pop(output.request_id)
+        if future.done():
+            return
+        got = output.outputs[0]
+        ids = tuple(got.token_ids)
+        if got.finish_reason == "stop":
+            future.set_result(Completion(ids[:-1], "stop"))
+        elif got.finish_reason == "length":
+            future.set_result(Completion(ids, "length" if len(ids) >= asked else "context"))
+        else:
+            future.set_exception(RuntimeError(f"vLLM ended a request with {got.finish_reason!r}"))

@@ -1,0 +1,30 @@
+"""The two kinds of failure a person meets: their own mistake, and a stage that failed.
+
+Programmer errors are neither; they raise as usual.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """Something the user must mend before any work starts. Printed without a traceback; exit code 2."""
+
+
+class SweepFailed(Exception):
+    """Some stages failed while the rest of the run went on. Exit code 1."""
+
+
+def nearest(value: str, valid: Iterable[str]) -> str:
+    """` Did you mean 'x'?`, or an empty string if nothing is close."""
+    close = difflib.get_close_matches(value, list(valid), n=1)
+    return f" Did you mean '{close[0]}'?" if close else ""
+
+
+def invalid(field: str, value: object, valid: Iterable[str], todo: str = "") -> UserError:
+    """The error for a value outside a closed set: names the field, the value, the valid ones and what to do."""
+    names = sorted(valid)
+    text = f"{field}={value!r} is not valid. Valid: {', '.join(names)}.{nearest(str(value), names)}"
+    return UserError(f"{text} {todo}".rstrip())

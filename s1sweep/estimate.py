@@ -1,0 +1,80 @@
+"""What a plan will cost, before it runs. Pure arithmetic on specs; every assumption is a named number here.
+
+Floating-point work is 6 x parameters x tokens for training and 2 x parameters x tokens for decoding (forward only).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import fmean
+
+from s1sweep.plan import Plan, Stage
+from s1sweep.sources import pool_rows, questions
+from s1sweep.spec import DecodeStage, Placement, SelectStage, SftSpec, TrainStage
+from s1sweep.training.sft import total_steps
+
+TRAIN_EFFICIENCY = 0.35  # share of peak that a full fine-tune reaches
+DECODE_EFFICIENCY = 0.05  # decoding is bound by memory bandwidth, not by arithmetic
+EXTENSION_SHARE = 0.3  # an ignored end adds about this share of the natural length
+CHARS_PER_TOKEN = 4
+
+
+@dataclass(frozen=True)
+class Estimate:
+    decode_tokens: int
+    train_tokens: int
+    gpu_hours: float
+
+
+def estimate(plan: Plan, stages: Mapping[str, Stage], placement: Placement) -> Estimate:
+    """Tokens and GPU hours of the stages that would run; 0 GPU hours where no GPU is placed."""
+    train_tokens = decode_tokens = 0
+    flops = 0.0
+    for stage in stages.values():
+        if isinstance(stage.spec, TrainStage):
+            tokens = _train_tokens(plan, stage, stage.spec)
+            train_tokens += tokens
+            flops += 6 * stage.spec.model.parameters * tokens / TRAIN_EFFICIENCY
+    sessions: dict[tuple[str, str], list[DecodeStage]] = defaultdict(list)
+    for stage in stages.values():
+        if isinstance(stage.spec, DecodeStage):
+            sessions[stage.session or "", stage.hashed["content"]["task"]].append(stage.spec)
+    natural = _natural_length(plan)
+    for specs in sessions.values():
+        tokens = _decode_tokens(specs, natural)
+        decode_tokens += tokens
+        flops += 2 * specs[0].model.parameters * tokens / DECODE_EFFICIENCY
+    gpus = placement.gpus or placement.gpus_per_engine or placement.gpus_per_train_worker
+    hours = flops / (placement.gpu_tflops * 1e12) / 3600 if gpus else 0.0
+    return Estimate(decode_tokens, train_tokens, round(hours, 4))
+
+
+def _train_tokens(plan: Plan, stage: Stage, spec: TrainStage) -> int:
+    select = plan.stages[stage.inputs["data"]].spec
+    assert isinstance(select, SelectStage)
+    train: SftSpec = spec.train
+    rows = pool_rows(select.pool)
+    size = select.data.size or len(rows)
+    lengths = sorted((r.trace_tokens + len(r.question) / CHARS_PER_TOKEN for r in rows), reverse=True)
+    mean = fmean(lengths[:size]) if select.data.rule == "longest" else fmean(lengths)
+    return round(total_steps(train, size) * min(train.batch_size, size) * min(mean, train.block_size))
+
+
+def _natural_length(plan: Plan) -> float:
+    """How long the pool's traces are: what a model trained on them is expected to think."""
+    pools = [s.spec.pool for s in plan.stages.values() if isinstance(s.spec, SelectStage)]
+    return fmean(r.trace_tokens for r in pool_rows(pools[0])) if pools else 256.0
+
+
+def _decode_tokens(specs: list[DecodeStage], natural: float) -> int:
+    """Distinct tokens of one checkpoint and task: one trunk, an extension for each string and ignore, an answer a cell."""
+    asked = len(questions(specs[0].task)) * max(s.sampling.samples for s in specs)
+    trunk = max(min(s.method.max_thinking_tokens, natural) for s in specs)
+    ignores: dict[str, int] = defaultdict(int)
+    for s in specs:
+        ignores[s.extrapolation.string] = max(ignores[s.extrapolation.string], s.extrapolation.num_ignore)
+    extensions = sum(ignores.values()) * EXTENSION_SHARE * trunk
+    answers = sum(min(s.method.max_answer_tokens, 8) for s in specs)
+    return round(asked * (trunk + extensions + answers))

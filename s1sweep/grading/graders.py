@@ -1,0 +1,102 @@
+"""How an answer text is judged. "No answer", "could not extract" and "wrong" are three different things.
+
+Extraction follows s1's harness (facts: last \\boxed{}, else what follows the last "Answer:"); equality of mathematical answers
+is math-verify's. Knows no files.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+Verdict = Literal["correct", "wrong", "no_answer", "not_extracted"]
+VERDICTS: tuple[Verdict, ...] = ("correct", "wrong", "no_answer", "not_extracted")
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A verdict and the answer it is about, as extracted."""
+
+    verdict: Verdict
+    extracted: str | None
+
+
+@dataclass(frozen=True)
+class Grader:
+    """`judge(extracted, gold)` says whether they are equal, or None if the extracted text is no answer of this kind."""
+
+    name: str
+    version: int
+    extract: Callable[[str], str | None]
+    equal: Callable[[str, str], bool]
+
+    def judge(self, answer: str, gold: str) -> Judgement:
+        """Judge the text after the end of thinking against the gold answer."""
+        if not answer.strip():
+            return Judgement("no_answer", None)
+        extracted = self.extract(answer)
+        if extracted is None:
+            return Judgement("not_extracted", None)
+        return Judgement("correct" if self.equal(extracted, gold) else "wrong", extracted)
+
+
+_AFTER = re.compile(r"answer\s*:", re.IGNORECASE)
+
+
+def last_boxed(text: str) -> str | None:
+    """The content of the last \\boxed{...} or \\fbox{...}, with balanced braces; None without one."""
+    start = max(text.rfind("\\boxed{"), text.rfind("\\fbox{"))
+    if start < 0:
+        return None
+    begin = text.index("{", start) + 1
+    depth = 1
+    for i in range(begin, len(text)):
+        depth += {"{": 1, "}": -1}.get(text[i], 0)
+        if depth == 0:
+            return text[begin:i]
+    return None
+
+
+def stated(text: str) -> str | None:
+    """The last boxed content, else the first non-empty line after the last "Answer:"; None without either."""
+    boxed = last_boxed(text)
+    if boxed is not None and boxed.strip():
+        return boxed.strip()
+    marks = list(_AFTER.finditer(text))
+    if not marks:
+        return None
+    lines = [line.strip() for line in text[marks[-1].end() :].splitlines() if line.strip()]
+    return lines[0] if lines else None
+
+
+def _math_equal(extracted: str, gold: str) -> bool:
+    if extracted == gold:
+        return True
+    # Imported late: sympy takes seconds, and most answers above are equal as text.
+    from math_verify import parse, verify
+
+    def parsed(text: str) -> list:
+        return parse(text if "$" in text else f"${text}$")
+
+    return bool(verify(parsed(gold), parsed(extracted)))
+
+
+_LETTER = re.compile(r"^\W*([A-Za-z])\b(?!\w)")
+
+
+def stated_letter(text: str) -> str | None:
+    """The letter that opens the stated answer, upper case: "(C) 7" and "c" are C. None if it opens with anything else."""
+    found = _LETTER.match(stated(text) or "")
+    return found.group(1).upper() if found else None
+
+
+def _letter_equal(extracted: str, gold: str) -> bool:
+    return extracted == gold.strip().strip("().").upper()
+
+
+GRADERS: dict[str, Grader] = {
+    "math": Grader("math", 1, stated, _math_equal),
+    "choice": Grader("choice", 1, stated_letter, _letter_equal),
+}

@@ -1,0 +1,110 @@
+"""Identity: a readable slug and 12 hex digits of the sha256 of everything that defines a stage's output.
+
+The hashed JSON holds the whole spec (see `spec.Excluded` and `spec.Neutral` for the two exceptions), the ids of the
+input stages, the digests of the files read, and the version of each component the spec selects. Anything the encoder does
+not know raises; nothing is ever hashed by its `repr`. Placement cannot be hashed at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from pydantic.fields import FieldInfo
+
+from s1sweep.spec import Excluded, Neutral, Spec, Where
+
+FORMAT = 1  # of the hashed JSON; a new format makes every id new
+
+
+def encode(value: Any) -> Any:
+    """A spec as plain JSON values, without excluded fields and neutral values. Raises TypeError on unknown types."""
+    if isinstance(value, Where):
+        raise TypeError(f"{type(value).__name__} says where something runs and cannot be part of an identity")
+    if isinstance(value, Spec):
+        return {
+            name: encode(getattr(value, name))
+            for name, field in type(value).model_fields.items()
+            if _hashed(field, getattr(value, name))
+        }
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise TypeError(f"{value} has no identity")
+        return value
+    if isinstance(value, list | tuple):
+        return [encode(v) for v in value]
+    if isinstance(value, dict):
+        if not all(isinstance(k, str) for k in value):
+            raise TypeError("only string keys have an identity")
+        return {k: encode(value[k]) for k in sorted(value)}
+    raise TypeError(f"{type(value).__name__} has no identity")
+
+
+def _hashed(field: FieldInfo, value: Any) -> bool:
+    if any(isinstance(m, Excluded) for m in field.metadata):
+        return False
+    return not any(isinstance(m, Neutral) and m.value == value for m in field.metadata)
+
+
+def hashed_fields(cls: type[Spec], prefix: str = "") -> dict[str, str]:
+    """Each field of a spec class -> `hashed`, `excluded` or `neutral`, for the test that holds the list."""
+    kinds = {}
+    for name, field in cls.model_fields.items():
+        marks = [m for m in field.metadata if isinstance(m, Excluded | Neutral)]
+        kinds[prefix + name] = "hashed" if not marks else type(marks[0]).__name__.lower()
+    return kinds
+
+
+def payload(
+    kind: str, spec: Spec, inputs: Mapping[str, str], content: Mapping[str, str], versions: Mapping[str, int]
+) -> dict[str, Any]:
+    """The JSON that is hashed, kept in the record, and compared on reuse."""
+    return {
+        "format": FORMAT,
+        "kind": kind,
+        "spec": encode(spec),
+        "inputs": dict(sorted(inputs.items())),
+        "content": dict(sorted(content.items())),
+        "versions": dict(sorted(versions.items())),
+    }
+
+
+def digest(value: Any) -> str:
+    """sha256 of canonical JSON, 64 hex digits."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def stage_id(slug: str, hashed: Mapping[str, Any]) -> str:
+    """`train-s1k-256-3fa9c1d2e4b5`: kind, readable slug, 12 hex digits."""
+    readable = re.sub(r"[^A-Za-z0-9.]+", "-", slug).strip("-")[:48]
+    return f"{hashed['kind']}-{readable}-{digest(hashed)[:12]}"
+
+
+def file_sha256(path: Path) -> str:
+    """sha256 of a file's bytes. Cached by path, size and modification time."""
+    stat = path.stat()
+    return _file_sha256(str(path.resolve()), stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=4096)
+def _file_sha256(path: str, size: int, mtime_ns: int) -> str:
+    h = hashlib.sha256()
+    with open(path, "rb") as f:
+        while chunk := f.read(1 << 20):
+            h.update(chunk)
+    return h.hexdigest()
+
+
+def tree_sha256(root: Path, patterns: tuple[str, ...]) -> str:
+    """sha256 over the names and digests of the files under `root` that match any of the patterns."""
+    names = sorted({p.relative_to(root).as_posix() for pattern in patterns for p in root.glob(pattern) if p.is_file()})
+    return digest([[name, file_sha256(root / name)] for name in names])

@@ -1,0 +1,257 @@
+"""Cells to stages: a DAG in which equal stages are one. Pure but for reading pools, tasks and digests; runs nothing.
+
+Every mistake that can be seen without running is raised here, before any work.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from s1sweep.data import rules, select
+from s1sweep.data.rules import RULES
+from s1sweep.decoding import decode
+from s1sweep.decoding.methods import METHODS
+from s1sweep.errors import UserError, invalid
+from s1sweep.grading.graders import GRADERS
+from s1sweep.identity import digest, encode, file_sha256, payload, stage_id
+from s1sweep.sources import model_digest, pool_file, pool_rows, questions, task_file
+from s1sweep.spec import (
+    CellConfig,
+    CellSpec,
+    DataSpec,
+    DecodeStage,
+    ExtrapolationSpec,
+    GradeStage,
+    NoTraining,
+    SelectStage,
+    SftSpec,
+    StageSpec,
+    TrainStage,
+)
+from s1sweep.store import Store
+from s1sweep.training import sft
+
+KINDS = ("select", "train", "decode", "grade")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One unit of work. `session` is the same for the decode stages that one engine session serves."""
+
+    id: str
+    kind: str
+    spec: StageSpec
+    inputs: Mapping[str, str]
+    hashed: Mapping[str, Any]
+    session: str | None = None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One point of a grid and the stages it needs. `axes` is how the user named it."""
+
+    key: str
+    axes: Mapping[str, Any]
+    spec: CellSpec
+    stages: Mapping[str, str]
+    notes: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """As kept in a sweep's list of cells."""
+        return {
+            "key": self.key,
+            "axes": dict(self.axes),
+            "spec": self.spec.model_dump(mode="json"),
+            "stages": dict(self.stages),
+            "series": series_key(self.spec, self.stages),
+            "notes": list(self.notes),
+        }
+
+
+@dataclass
+class Plan:
+    """The union of its cells' stages, in an order in which inputs come first."""
+
+    cells: list[Cell] = field(default_factory=list)
+    stages: dict[str, Stage] = field(default_factory=dict)
+    _checked: set[str] = field(default_factory=set)
+
+    def add(self, cell: CellSpec, axes: Mapping[str, Any]) -> Cell:
+        """Add one cell. Raises UserError if it cannot work."""
+        self._check_data(cell)
+        check(cell)
+        notes: list[str] = []
+        ids: dict[str, str] = {}
+        inputs: dict[str, str] = {}
+        if isinstance(cell.train, SftSpec):
+            ids["select"] = self._select(cell)
+            ids["train"] = inputs["checkpoint"] = self._train(cell, cell.train, ids["select"])
+        else:
+            notes.append("no training: pool and data make no difference")
+        ids["decode"] = self._decode(cell, inputs, notes)
+        ids["grade"] = self._stage(
+            "grade",
+            cell.task.name,
+            GradeStage(task=cell.task),
+            {"decode": ids["decode"]},
+            {"task": file_sha256(task_file(cell.task))},
+            {"grader": GRADERS[cell.task.grader or ""].version},
+        )
+        planned = Cell(digest([axes, ids])[:16], axes, cell, ids, tuple(notes))
+        self.cells.append(planned)
+        return planned
+
+    def _check_data(self, cell: CellSpec) -> None:
+        """Once for each choice of pool and data: it reads every row."""
+        key = digest([cell.pool.path, encode(cell.data)])
+        if key not in self._checked and not isinstance(cell.train, NoTraining):
+            select.check(cell.data, pool_rows(cell.pool))
+            self._checked.add(key)
+
+    def _select(self, cell: CellSpec) -> str:
+        rule = RULES[cell.data.rule]
+        # What a rule does not use must not make two stages of one.
+        data = DataSpec(
+            rule=cell.data.rule,
+            size=cell.data.size if rule.uses_size else None,
+            seed=cell.data.seed if rule.uses_seed else 0,
+        )
+        return self._stage(
+            "select",
+            _data_slug(data),
+            SelectStage(pool=cell.pool, data=data),
+            {},
+            {"pool": file_sha256(pool_file(cell.pool))},
+            {"select": select.VERSION, f"rule.{rule.name}": rule.version, "rules": rules.VERSION},
+        )
+
+    def _train(self, cell: CellSpec, train: SftSpec, select_id: str) -> str:
+        return self._stage(
+            "train",
+            f"{cell.model.name}-{select_id.removeprefix('select-').rsplit('-', 1)[0]}",
+            TrainStage(model=cell.model, train=train),
+            {"data": select_id},
+            {"model": model_digest(cell.model)},
+            {"train.sft": sft.VERSION},
+        )
+
+    def _decode(self, cell: CellSpec, inputs: dict[str, str], notes: list[str]) -> str:
+        extrapolation = cell.extrapolation
+        if extrapolation.num_ignore == 0 and extrapolation.string:
+            notes.append("nothing is ignored: extrapolation.string makes no difference")
+            extrapolation = ExtrapolationSpec(string="", num_ignore=0)
+        session = digest([inputs, model_digest(cell.model), encode(cell.model)])[:12]
+        arm = inputs.get("checkpoint", "base").removeprefix("train-").rsplit("-", 1)[0]
+        return self._stage(
+            "decode",
+            f"{arm}-{cell.task.name}-{_extrapolation_slug(extrapolation)}-{cell.method.max_thinking_tokens}",
+            DecodeStage(
+                model=cell.model,
+                task=cell.task.model_copy(update={"grader": None}),  # how it is graded does not change what is decoded
+                method=cell.method,
+                extrapolation=extrapolation,
+                sampling=cell.sampling,
+            ),
+            inputs,
+            {"model": model_digest(cell.model), "task": file_sha256(task_file(cell.task))},
+            {"decode": decode.VERSION, f"method.{cell.method.kind}": METHODS[cell.method.kind].VERSION},
+            session,
+        )
+
+    def _stage(
+        self,
+        kind: str,
+        slug: str,
+        spec: StageSpec,
+        inputs: Mapping[str, str],
+        content: Mapping[str, str],
+        versions: Mapping[str, int],
+        session: str | None = None,
+    ) -> str:
+        hashed = payload(kind, spec, inputs, content, versions)
+        name = stage_id(slug, hashed)
+        self.stages.setdefault(name, Stage(name, kind, spec, inputs, hashed, session))
+        return name
+
+    def reused(self, store: Store) -> set[str]:
+        """Ids of the stages that need not run: those with a record.
+
+        A finished stage needs none of its inputs, so a missing intermediate below it is not made again.
+        """
+        return {stage.id for stage in self.stages.values() if store.reusable(stage.id, stage.hashed)}
+
+    def needed(self, reused: Iterable[str]) -> dict[str, Stage]:
+        """The stages that must run to have every cell's grade, in order."""
+        have = set(reused)
+        want: set[str] = set()
+        todo = [cell.stages["grade"] for cell in self.cells]
+        while todo:
+            name = todo.pop()
+            if name not in have and name not in want:
+                want.add(name)
+                todo.extend(self.stages[name].inputs.values())
+        return {name: stage for name, stage in self.stages.items() if name in want}
+
+    def counts(self, ids: Iterable[str]) -> dict[str, int]:
+        found = Counter(self.stages[name].kind for name in ids)
+        return {kind: found[kind] for kind in KINDS}
+
+
+def check(cell: CellSpec) -> None:
+    """Raise UserError, naming field, value and what to do, if a cell cannot work."""
+    if cell.task.grader is None:
+        raise UserError(f"task.grader=null: task {cell.task.name!r} has no grader. Give one of: {', '.join(GRADERS)}.")
+    if cell.task.grader not in GRADERS:
+        raise invalid("task.grader", cell.task.grader, GRADERS)
+    if cell.method.kind not in METHODS:
+        raise invalid("method.kind", cell.method.kind, METHODS)
+    budget = cell.method.max_thinking_tokens + cell.method.max_answer_tokens
+    if budget >= cell.model.max_model_len:
+        raise UserError(
+            f"method.max_thinking_tokens={cell.method.max_thinking_tokens} and max_answer_tokens="
+            f"{cell.method.max_answer_tokens} leave no room for the prompt in model.max_model_len={cell.model.max_model_len}. "
+            "Lower one of them, or raise model.max_model_len if the model allows it."
+        )
+    questions(cell.task)
+
+
+# Groups that define results; placement, tracking and experiment are not axes of a table.
+AXIS_GROUPS = ("pool", "data", "extrapolation", "method", "model", "train", "task", "sampling")
+
+
+def axes_of(config: CellConfig) -> dict[str, Any]:
+    """How a user tells this cell from others: the choice of each group, and each value given by hand."""
+    axes: dict[str, Any] = {group: config.choices[group] for group in AXIS_GROUPS if group in config.choices}
+    for override in config.overrides:
+        key, _, value = override.lstrip("+~").partition("=")
+        if "." in key and key.split(".")[0] in AXIS_GROUPS:
+            axes[key] = _value(config.cell, key, value)
+    return axes
+
+
+def _value(cell: CellSpec, key: str, text: str) -> Any:
+    found: Any = cell
+    for part in key.split("."):
+        found = found.get(part, text) if isinstance(found, dict) else getattr(found, part, text)
+    return found
+
+
+def series_key(cell: CellSpec, stages: Mapping[str, str]) -> str:
+    """The same for cells that differ only in how much compute they may use: one curve."""
+    spec = encode(cell)
+    del spec["method"]["max_thinking_tokens"], spec["extrapolation"]["num_ignore"]
+    arm = {kind: stages[kind] for kind in ("select", "train") if kind in stages}
+    return digest([spec, arm])[:12]
+
+
+def _data_slug(data: DataSpec) -> str:
+    return data.rule + (f"-{data.size}" if data.size else "") + (f"-seed{data.seed}" if data.seed else "")
+
+
+def _extrapolation_slug(extrapolation: ExtrapolationSpec) -> str:
+    if not extrapolation.num_ignore:
+        return "none"
+    return f"{extrapolation.string.strip() or 'empty'}-x{extrapolation.num_ignore}"

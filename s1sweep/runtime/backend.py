@@ -1,0 +1,63 @@
+"""The three verbs of a backend, and the backend that is this process."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from s1sweep.runtime.job import Job, Outcome, launch_here
+from s1sweep.runtime.policy import Capacity
+from s1sweep.runtime.worker import execute
+
+Handle = str
+
+
+class Backend(Protocol):
+    """Carries jobs to workers. Knows nothing of plans and records."""
+
+    capacity: Capacity
+
+    def submit(self, job: Job) -> Handle:
+        """Start a job."""
+        ...
+
+    def wait_any(self, handles: Sequence[Handle], timeout: float) -> list[tuple[Handle, list[Outcome]]]:
+        """Jobs that ended, at least one unless `timeout` seconds pass. A lost worker is an outcome of its stages."""
+        ...
+
+    def cancel(self, handle: Handle) -> None:
+        """Stop a job at once; it never comes back from `wait_any`."""
+        ...
+
+    def close(self) -> None:
+        """Give everything back."""
+        ...
+
+
+def lost(job: Job, message: str) -> list[Outcome]:
+    """Outcomes of a job whose worker went away without a word."""
+    return [Outcome(task.id, False, "worker_lost", message) for task in job.tasks]
+
+
+class InProcessBackend:
+    """Runs one job at a time in this process, when someone waits for it."""
+
+    def __init__(self, capacity: Capacity) -> None:
+        self.capacity = capacity
+        self._jobs: dict[Handle, Job] = {}
+
+    def submit(self, job: Job) -> Handle:
+        self._jobs[job.id] = job
+        return job.id
+
+    def wait_any(self, handles: Sequence[Handle], timeout: float) -> list[tuple[Handle, list[Outcome]]]:
+        for handle in handles:
+            if handle in self._jobs:
+                return [(handle, execute(self._jobs.pop(handle), launch_here, own_process=False))]
+        return []
+
+    def cancel(self, handle: Handle) -> None:
+        self._jobs.pop(handle, None)
+
+    def close(self) -> None:
+        self._jobs.clear()

@@ -1,0 +1,95 @@
+"""What the scheduler hands to a backend, and what comes back. Plain data; knows no backend and no stage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from s1sweep.spec import Spec
+
+FailureKind = Literal["bug", "out_of_memory", "worker_lost", "cancelled"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One stage to run. `inputs` maps names to the ids of finished stages."""
+
+    id: str
+    kind: str
+    spec: Spec
+    hashed: Mapping[str, Any]
+    inputs: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a job occupies while it runs."""
+
+    cpus: float
+    gpus: float = 0.0
+    engines: float = 0.0
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a stage may use. Never part of an identity."""
+
+    threads: int = 1
+    train_workers: int = 1
+    gpus_per_train_worker: float = 0.0
+    micro_batch: int | None = None
+    gpus_per_engine: int = 0
+    kv_cache_mb: int | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """Stages that run together in one worker: one training, one grading, or all that one engine session serves."""
+
+    id: str
+    kind: str
+    tasks: tuple[Task, ...]
+    request: Request
+    resources: Resources
+    root: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one stage of a job ended. A failure names its kind, a message and the log."""
+
+    stage_id: str
+    ok: bool
+    failure: FailureKind | None = None
+    message: str = ""
+    log: str | None = None
+
+
+RankFunction = Callable[[dict[str, Any]], None]
+LaunchRanks = Callable[[RankFunction, dict[str, Any], Resources], None]
+
+
+def launch_here(fn: RankFunction, config: dict[str, Any], resources: Resources) -> None:
+    """Run a per-rank function as the only rank, in this process."""
+    if resources.train_workers != 1:
+        raise ValueError("placement.train_workers > 1 needs placement.backend=ray")
+    fn(config)
+
+
+@dataclass(frozen=True)
+class Item:
+    """One stage as its own code sees it: a spec, finished inputs as directories, a directory to write."""
+
+    spec: Any
+    inputs: Mapping[str, Path]
+    out: Path
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a stage says at its end: a summary that is part of the result, and what it cost, which is not."""
+
+    summary: Mapping[str, Any]
+    cost: Mapping[str, Any] = field(default_factory=dict)

@@ -1,0 +1,172 @@
+"""The Ray backend: jobs as Ray tasks, decoding on long-lived actors that keep their engine warm, training under Ray Train.
+
+Only this file and what submits to a cluster import Ray.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from s1sweep.errors import UserError
+from s1sweep.runtime.backend import Handle, lost
+from s1sweep.runtime.job import Job, Outcome, RankFunction, Resources
+from s1sweep.runtime.policy import Capacity
+from s1sweep.runtime.worker import execute, log_to
+from s1sweep.spec import Placement
+from s1sweep.store import LOG
+
+
+class RayBackend:
+    """Carries jobs to a local Ray or to the cluster at `placement.ray_address`."""
+
+    def __init__(self, placement: Placement, cpus: int) -> None:
+        os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        import ray
+
+        self._ray = ray
+        self._owned = not ray.is_initialized()
+        if self._owned:
+            ray.init(**_init_arguments(placement, cpus))
+        found = ray.cluster_resources()
+        self.capacity = Capacity(found.get("CPU", 0.0), found.get("GPU", 0.0), placement.engines)
+        self._jobs: dict[Handle, tuple[Job, Any]] = {}
+        self._idle: list[Any] = []
+        self._busy: dict[Handle, Any] = {}
+        self._task = ray.remote(max_retries=0)(_execute)
+        self._actor = ray.remote(max_restarts=0, max_task_retries=0)(_DecodeWorker)
+
+    def submit(self, job: Job) -> Handle:
+        if job.kind == "decode":
+            actor = self._idle.pop() if self._idle else self._new_actor(job)
+            self._busy[job.id] = actor
+            ref = actor.execute.remote(job)
+        else:
+            if job.request.gpus:
+                self._release_idle()
+            # A training's workers take their own share; its driver only waits.
+            cpus = 0 if job.kind == "train" else job.request.cpus
+            ref = self._task.options(num_cpus=cpus, name=job.id).remote(job)
+        self._jobs[job.id] = (job, ref)
+        return job.id
+
+    def wait_any(self, handles: Sequence[Handle], timeout: float) -> list[tuple[Handle, list[Outcome]]]:
+        refs = {self._jobs[h][1]: h for h in handles if h in self._jobs}
+        if not refs:
+            return []
+        ready, _ = self._ray.wait(list(refs), num_returns=1, timeout=timeout)
+        if ready:
+            ready, _ = self._ray.wait(list(refs), num_returns=len(refs), timeout=0)
+        return [(refs[ref], self._collect(refs[ref])) for ref in ready]
+
+    def _collect(self, handle: Handle) -> list[Outcome]:
+        job, ref = self._jobs.pop(handle)
+        actor = self._busy.pop(handle, None)
+        try:
+            outcomes = self._ray.get(ref)
+        except self._ray.exceptions.RayError as error:
+            # The worker died, or the job could not even start; what it published stands.
+            return lost(job, f"{type(error).__name__}: {str(error).strip().splitlines()[0]}")
+        if actor is not None:
+            self._idle.append(actor)
+        return outcomes
+
+    def cancel(self, handle: Handle) -> None:
+        job, ref = self._jobs.pop(handle, (None, None))
+        actor = self._busy.pop(handle, None)
+        if actor is not None:
+            self._ray.kill(actor)
+        elif job is not None:
+            self._ray.cancel(ref, force=True, recursive=True)
+
+    def close(self) -> None:
+        for handle in list(self._jobs):
+            self.cancel(handle)
+        self._release_idle()
+        if self._owned:
+            self._ray.shutdown()
+
+    def _new_actor(self, job: Job) -> Any:
+        # An idle engine must not hold a CPU against the scheduler's own count; a GPU it really occupies.
+        return self._actor.options(num_cpus=0, num_gpus=job.request.gpus).remote()
+
+    def _release_idle(self) -> None:
+        for actor in self._idle:
+            self._ray.kill(actor)
+        self._idle.clear()
+
+
+def _init_arguments(placement: Placement, cpus: int) -> dict[str, Any]:
+    quiet = {"log_to_driver": False, "include_dashboard": False, "configure_logging": False}
+    # Workers import this package wherever it lies; OMP threads are the stages' business.
+    env = {"env_vars": {"PYTHONPATH": os.environ.get("PYTHONPATH", ""), "TOKENIZERS_PARALLELISM": "false"}}
+    if placement.ray_address is not None:
+        return {"address": placement.ray_address, "log_to_driver": False, "runtime_env": env}
+    # A directory of our own: a stale marker of another cluster in the shared one would be joined (facts).
+    temp = tempfile.mkdtemp(prefix="s1sweep-ray-", dir="/tmp")
+    return {
+        "address": "local",
+        "num_cpus": cpus,
+        "num_gpus": placement.gpus,
+        "object_store_memory": 256 << 20,
+        "_temp_dir": temp,
+        "runtime_env": env,
+        **quiet,
+    }
+
+
+def check_cluster(capacity: Capacity, cpus: float, gpus: float) -> None:
+    """Raise UserError if one job asks for more than the whole cluster has."""
+    if gpus > capacity.gpus:
+        raise UserError(
+            f"placement asks for {gpus:g} GPUs for one job, the cluster has {capacity.gpus:g}. "
+            "Lower placement.gpus_per_engine or placement.gpus_per_train_worker x train_workers, or use another cluster."
+        )
+    if cpus > capacity.cpus:
+        raise UserError(f"placement asks for {cpus:g} CPUs for one job, the cluster has {capacity.cpus:g}.")
+
+
+def _execute(job: Job) -> list[Outcome]:
+    return execute(job, launch_ranks, own_process=True)
+
+
+class _DecodeWorker:
+    """A process that decodes; its engine stays warm between jobs."""
+
+    def execute(self, job: Job) -> list[Outcome]:
+        return execute(job, launch_ranks, own_process=True)
+
+
+def launch_ranks(fn: RankFunction, config: dict[str, Any], resources: Resources) -> None:
+    """Run a per-rank function under Ray Train."""
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    gpus = resources.gpus_per_train_worker
+    with tempfile.TemporaryDirectory(prefix="s1sweep-train-") as storage:
+        trainer = TorchTrainer(
+            _rank,
+            train_loop_config={"fn": fn, "config": config},
+            torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
+            scaling_config=ScalingConfig(
+                num_workers=resources.train_workers,
+                use_gpu=gpus > 0,
+                resources_per_worker={"CPU": resources.threads, **({"GPU": gpus} if gpus else {})},
+            ),
+            # A fresh name: Ray Train silently resumes an old run of the same name (facts).
+            run_config=RunConfig(
+                name=uuid.uuid4().hex, storage_path=storage, failure_config=FailureConfig(max_failures=0)
+            ),
+        )
+        trainer.fit()
+
+
+def _rank(loop: dict[str, Any]) -> None:
+    with log_to(Path(loop["config"]["out"]) / LOG, own_process=True):
+        loop["fn"](loop["config"])

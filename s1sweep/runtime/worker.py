@@ -1,0 +1,118 @@
+"""What a worker does with a job, whatever backend carried it there: run each stage, publish each record at once.
+
+Knows the store and which module holds which stage; knows no Ray, no plan and no policy.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import logging
+import os
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from s1sweep.runtime.job import Done, FailureKind, Item, Job, LaunchRanks, Outcome
+from s1sweep.store import LOG, Store
+
+STAGES = {
+    "select": "s1sweep.data.select",
+    "train": "s1sweep.training.sft",
+    "decode": "s1sweep.decoding.decode",
+    "grade": "s1sweep.grading.grade",
+}
+
+
+def execute(job: Job, launch_ranks: LaunchRanks, own_process: bool) -> list[Outcome]:
+    """Run a job's stages and publish their records. Never raises for a failing stage: it is an outcome.
+
+    `own_process` says that the file descriptors 1 and 2 belong to the job and go to its log.
+    """
+    store = Store(job.root)
+    started = time.time()
+    items, tasks, outcomes = [], {}, []
+    for task in job.tasks:
+        inputs = {name: store.outputs(stage_id) for name, stage_id in task.inputs.items()}
+        item = Item(task.spec, inputs, store.attempt_dir(task.id))
+        items.append(item)
+        tasks[item.out] = task
+    log = items[0].out / LOG
+    with log_to(log, own_process):
+        for item, done in _run_all(job, items, launch_ranks):
+            task = tasks.pop(item.out)
+            if isinstance(done, Done):
+                store.publish(task.id, task.hashed, item.out, done.summary, started, dict(done.cost))
+                outcomes.append(Outcome(task.id, True))
+            else:
+                traceback.print_exception(done, file=sys.stderr)
+                outcomes.append(Outcome(task.id, False, classify(done), _one_line(done), str(log)))
+    return outcomes
+
+
+def _run_all(job: Job, items: list[Item], launch_ranks: LaunchRanks) -> Iterator[tuple[Item, Done | Exception]]:
+    """Each item with how it ended; an error outside any stage ends those that are left."""
+    left = {item.out: item for item in items}
+    try:
+        module = importlib.import_module(STAGES.get(job.kind, job.kind))
+        shared = {"resources": job.resources, "launch_ranks": launch_ranks}
+        if hasattr(module, "run_all"):
+            for item, done in module.run_all(items, **shared):
+                left.pop(item.out)
+                yield item, done
+            return
+        for item in items:
+            try:
+                done: Any = module.run(item.spec, item.inputs, item.out, **shared)
+                done = done if isinstance(done, Done) else Done(done)
+            except Exception as error:
+                done = error
+            left.pop(item.out)
+            yield item, done
+    except Exception as error:
+        for item in list(left.values()):
+            yield item, error
+
+
+def classify(error: BaseException) -> FailureKind:
+    """The class of a failure, by the error and its causes."""
+    seen: BaseException | None = error
+    while seen is not None:
+        text = f"{type(seen).__name__}: {seen}".lower()
+        if isinstance(seen, MemoryError) or "out of memory" in text or "outofmemory" in text:
+            return "out_of_memory"
+        seen = seen.__cause__ or seen.__context__
+    return "bug"
+
+
+def _one_line(error: BaseException) -> str:
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[-1] if text else ''}"[:500]
+
+
+@contextlib.contextmanager
+def log_to(path: Path, own_process: bool) -> Iterator[None]:
+    """Send output to a log file: whole descriptors in a process of its own, Python's streams in a shared one."""
+    with path.open("a", encoding="utf-8", buffering=1) as f:
+        handler = logging.StreamHandler(f)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        logging.getLogger().addHandler(handler)
+        try:
+            with contextlib.redirect_stdout(f), contextlib.redirect_stderr(f):
+                if not own_process:
+                    yield
+                    return
+                saved = os.dup(1), os.dup(2)
+                os.dup2(f.fileno(), 1)
+                os.dup2(f.fileno(), 2)
+                try:
+                    yield
+                finally:
+                    for descriptor, copy in zip((1, 2), saved, strict=True):
+                        os.dup2(copy, descriptor)
+                        os.close(copy)
+        finally:
+            logging.getLogger().removeHandler(handler)

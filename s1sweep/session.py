@@ -1,0 +1,192 @@
+"""One process's work on one sweep: plans the cells a sweeper hands over, runs what is missing, publishes, answers.
+
+Opens at the first batch and stays open, so that a sequential sweeper's later batches add cells to the same plan, the same Ray
+and the same engines.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from s1sweep.compose import CellReturn
+from s1sweep.errors import UserError
+from s1sweep.estimate import Estimate, estimate
+from s1sweep.identity import digest
+from s1sweep.plan import Cell, Plan, Stage, axes_of
+from s1sweep.runtime.backend import Backend, InProcessBackend
+from s1sweep.runtime.display import Display
+from s1sweep.runtime.job import Outcome
+from s1sweep.runtime.policy import Capacity
+from s1sweep.runtime.scheduler import Scheduler, request
+from s1sweep.spec import CellConfig, Placement
+from s1sweep.store import Store, Sweep
+
+
+@dataclass
+class Session:
+    """Call it with batches of cells; leave the context to give everything back."""
+
+    command: Sequence[str]
+    run: bool
+    retry_failed: bool = False
+    force: str | None = None
+    plan: Plan = field(default_factory=Plan)
+    config: CellConfig | None = None
+    failed: dict[str, Outcome] = field(default_factory=dict)
+    blocked: set[str] = field(default_factory=set)
+    executed: int = 0
+
+    def __post_init__(self) -> None:
+        self._exit = contextlib.ExitStack()
+        self._backend: Backend | None = None
+        self._forced = False
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *exc: Any) -> None:
+        self._exit.__exit__(*exc)
+
+    @property
+    def placement(self) -> Placement:
+        assert self.config is not None
+        return self.config.placement
+
+    @property
+    def store(self) -> Store:
+        return Store(self.placement.root)
+
+    @property
+    def sweep(self) -> Sweep:
+        """The sweep of this command: its given name, or one made from the command."""
+        assert self.config is not None
+        return Sweep(self.store, self.config.name or f"sweep-{digest(sorted(self.command))[:8]}")
+
+    def __call__(self, configs: Sequence[CellConfig]) -> list[CellReturn]:
+        """Plan a batch, and run it unless only a plan is wanted."""
+        for config in configs:
+            self._agree(config)
+        cells = [self.plan.add(config.cell, axes_of(config)) for config in configs]
+        if not self.run:
+            return [CellReturn(None, None) for _ in cells]
+        assert self.config is not None
+        if self._backend is None and not self.sweep.store.root.exists():
+            self._feasible()
+        self._open(cells)
+        self._execute(cells)
+        return [self._answer(cell, config.objective) for cell, config in zip(cells, configs, strict=True)]
+
+    def missing(self) -> dict[str, Stage]:
+        """The stages that have to run."""
+        return self.plan.needed(self.plan.reused(self.store))
+
+    def estimate(self) -> Estimate:
+        return estimate(self.plan, self.missing(), self.placement)
+
+    # --- running
+
+    def _agree(self, config: CellConfig) -> None:
+        """One session has one placement, one tracker and one sweep."""
+        first = self.config = self.config or config
+        for name in ("name", "notes", "tags", "placement", "tracking"):
+            if getattr(config, name) != getattr(first, name):
+                raise UserError(
+                    f"{name} differs between cells of one command: {getattr(first, name)!r} and {getattr(config, name)!r}. "
+                    f"{name} is not an axis: run one command for each."
+                )
+
+    def _feasible(self) -> None:
+        """Refuse what this machine cannot do, before anything is written."""
+        here = self.placement
+        if here.backend == "inprocess" and here.train_workers > 1:
+            raise UserError(f"placement.train_workers={here.train_workers} needs placement.backend=ray (inprocess has 1).")
+        if here.ray_address is None and here.gpus:
+            from s1sweep.runtime.machine import gpu_count
+
+            if here.gpus > gpu_count():
+                raise UserError(
+                    f"placement.gpus={here.gpus}, but this machine has {gpu_count()}. "
+                    "Lower placement.gpus, use placement=laptop for the CPU, or give placement.ray_address of a cluster."
+                )
+        needs = {kind: request(kind, here) for kind in ("train", "decode")}
+        for kind, need in needs.items():
+            if here.ray_address is None and need.gpus > here.gpus:
+                raise UserError(
+                    f"one {kind} job asks for {need.gpus:g} GPUs, but placement.gpus={here.gpus}. "
+                    "Raise placement.gpus or lower placement.gpus_per_engine / gpus_per_train_worker."
+                )
+            if here.ray_address is None and need.cpus > (here.cpus or os.cpu_count() or 1):
+                raise UserError(
+                    f"one {kind} job asks for {need.cpus:g} CPUs, but this machine has {here.cpus or os.cpu_count()}. "
+                    "Lower placement.threads or placement.train_workers."
+                )
+
+    def _open(self, cells: Iterable[Cell]) -> None:
+        assert self.config is not None
+        if not self._forced:
+            self._feasible()
+            self._exit.enter_context(self.store.scheduler_lock())
+            self.sweep.open(self.config.notes, self.config.tags)
+        self.sweep.add(cell.as_json() for cell in cells)
+        if self.force and not self._forced:
+            self._withdraw(self.force)
+        self._forced = True
+
+    def _withdraw(self, prefix: str) -> None:
+        """Take back a stage's record and those of all that hangs on it."""
+        found = [name for name in self.plan.stages if name == prefix] or [
+            name for name in self.plan.stages if name.startswith(prefix)
+        ]
+        if len(found) != 1:
+            shown = ", ".join(sorted(found or self.plan.stages)[:8])
+            raise UserError(f"--force {prefix}: {len(found)} stages of this plan match. Give one of: {shown}, ...")
+        gone = {found[0]}
+        for stage in self.plan.stages.values():
+            if not gone.isdisjoint(stage.inputs.values()):
+                gone.add(stage.id)
+        for name in gone:
+            self.store.withdraw(name)
+
+    def _execute(self, cells: Sequence[Cell]) -> None:
+        assert self.config is not None
+        stages = self.missing()
+        standing = {}
+        for name in stages:
+            failure = self.store.failure(name)
+            if failure is not None and self.retry_failed and name not in self.failed:
+                self.store.clear_failure(name)
+            elif failure is not None:
+                standing[name] = Outcome(name, False, failure["kind"], failure["message"], failure["log"])
+        if stages:
+            with Display(self.plan, self.store, stages) as display:
+                scheduler = Scheduler(self.store, self._start_backend(), self.placement, display.update)
+                progress = scheduler.run(stages, standing)
+            self.failed |= progress.failed
+            self.blocked |= progress.blocked
+            self.executed += len(progress.done)
+
+    def _start_backend(self) -> Backend:
+        if self._backend is None:
+            if self.placement.backend == "inprocess":
+                self._backend = InProcessBackend(Capacity(cpus=self.placement.threads, gpus=self.placement.gpus, engines=1))
+            else:
+                from s1sweep.runtime.ray_backend import RayBackend, check_cluster
+
+                backend = RayBackend(self.placement, self.placement.cpus or os.cpu_count() or 1)
+                self._exit.callback(backend.close)
+                for kind in ("train", "decode"):
+                    need = request(kind, self.placement)
+                    check_cluster(backend.capacity, need.cpus, need.gpus)
+                self._backend = backend
+        return self._backend
+
+    def _answer(self, cell: Cell, objective: str) -> CellReturn:
+        record = self.store.record(cell.stages["grade"])
+        if record is None:
+            stopped = [name for name in cell.stages.values() if name in self.failed]
+            return CellReturn(None, f"{stopped[0]} failed: {self.failed[stopped[0]].message}" if stopped else "not run")
+        return CellReturn(float(record["result"]["summary"][objective]), None)

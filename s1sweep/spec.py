@@ -1,0 +1,257 @@
+"""What defines a result (specs) and where it is made (placement, tracking). Two types that never mix.
+
+A `Spec` is frozen and typed, and identity hashes all of it. Three annotations change how a field enters the hash, and
+nothing else does:
+`Excluded(reason)` keeps it out (say, a path whose sha256 is hashed instead); `Neutral(value)` leaves the hash of older
+results alone while the field equals `value`, so a field can be added later.
+A `Where` is never hashed; the hash function refuses it.
+
+This module knows no file, no framework and no default: defaults live in conf/.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+@dataclass(frozen=True)
+class Excluded:
+    """Field annotation: not part of the identity, for the reason given."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Neutral:
+    """Field annotation: absent from the identity while it equals `value`. Never change `value` once released."""
+
+    value: Any
+
+
+class Spec(BaseModel):
+    """What defines a result."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), hide_input_in_errors=True)
+
+
+class Where(BaseModel):
+    """Where and on what it runs, or where it is shown. Cannot be hashed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), hide_input_in_errors=True)
+
+
+Location = Annotated[str | None, Excluded("the content's sha256 is an input of the stage instead")]
+Name = Annotated[str, Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$")]
+
+
+class PoolSpec(Spec):
+    """Where training rows come from. `path: null` is the packaged testbed pool."""
+
+    name: Annotated[Name, Excluded("a label; the file's sha256 is hashed")]
+    path: Location
+
+
+class DataSpec(Spec):
+    """A subset rule of the s1 paper (section 2, Table 2) with its size and selection seed."""
+
+    rule: Name
+    size: Annotated[int, Field(ge=1)] | None
+    seed: Annotated[int, Field(ge=0)]
+
+
+class ExtrapolationSpec(Spec):
+    """What is appended, and how often, when the model tries to end its thinking (s1 paper, section 3.1)."""
+
+    string: str
+    num_ignore: Annotated[int, Field(ge=0)]
+
+
+class BudgetForcingSpec(Spec):
+    """Budget forcing (s1 paper, section 3.1). Units: tokens."""
+
+    kind: Literal["budget_forcing"]
+    dialect: Literal["s1_harness"]
+    max_thinking_tokens: Annotated[int, Field(ge=1)]
+    max_answer_tokens: Annotated[int, Field(ge=1)]
+    forced_answer_prefix: str
+
+
+class DelimiterSpec(Spec):
+    """How a model family marks thinking. Strings of the chat format; stops must each be one token."""
+
+    think_start: str
+    think_end: str
+    think_stop: tuple[str, ...]
+    answer_stop: tuple[str, ...]
+
+
+class ModelSpec(Spec):
+    """A base model. `source` is `testbed`, a local directory, or a hub id (which then needs a pinned `revision`)."""
+
+    name: Annotated[Name, Excluded("a label; the weights' sha256 or the pinned revision is hashed")]
+    source: Annotated[str, Excluded("the weights' sha256 or the pinned revision is an input of the stage instead")]
+    revision: str | None
+    parameters: Annotated[float, Excluded("only used for estimates"), Field(gt=0)]
+    delimiters: DelimiterSpec
+    dtype: Literal["float32", "bfloat16", "float16"]
+    max_model_len: Annotated[int, Field(ge=16)]
+    trust_remote_code: bool
+    engine_args: dict[str, str | int | float | bool | None]
+
+
+class NoTraining(Spec):
+    """The control arm: the base model as it is."""
+
+    kind: Literal["none"]
+
+
+class SftSpec(Spec):
+    """Supervised fine-tuning on thinking and answer only (s1 paper, appendix D). `steps` overrides `epochs`."""
+
+    kind: Literal["sft"]
+    epochs: Annotated[float, Field(gt=0)]
+    steps: Annotated[int, Field(ge=1)] | None
+    batch_size: Annotated[int, Field(ge=1)]
+    learning_rate: Annotated[float, Field(gt=0)]
+    schedule: Literal["cosine", "linear", "constant"]
+    warmup_ratio: Annotated[float, Field(ge=0, le=1)]
+    adam_betas: tuple[float, float]
+    weight_decay: Annotated[float, Field(ge=0)]
+    max_grad_norm: Annotated[float, Field(ge=0)]
+    block_size: Annotated[int, Field(ge=8)]
+    precision: Literal["float32", "bfloat16"]
+    seed: Annotated[int, Field(ge=0)]
+
+
+class TaskSpec(Spec):
+    """A set of held-out questions with their grader. `path: null` is a packaged task of that name."""
+
+    name: Name
+    path: Location
+    prompt: Annotated[str, Field(min_length=1)]
+    grader: Name | None
+    limit: Annotated[int, Field(ge=1)] | None
+
+    @model_validator(mode="after")
+    def _prompt_has_question(self) -> TaskSpec:
+        if "{question}" not in self.prompt:
+            raise ValueError("prompt must contain {question}")
+        return self
+
+
+class SamplingSpec(Spec):
+    """How tokens are drawn. `temperature: 0` is greedy; `replicate` asks for fresh, never reused, traces."""
+
+    temperature: Annotated[float, Field(ge=0)]
+    top_p: Annotated[float, Field(gt=0, le=1)]
+    samples: Annotated[int, Field(ge=1)]
+    seed: Annotated[int, Field(ge=0)]
+    replicate: Annotated[int, Field(ge=0)]
+
+    @model_validator(mode="after")
+    def _greedy_is_one_sample(self) -> SamplingSpec:
+        if self.temperature == 0 and self.samples > 1:
+            raise ValueError("samples must be 1 when temperature is 0: greedy copies are not samples")
+        return self
+
+
+class CellSpec(Spec):
+    """One point of a grid: the full definition of one number in a table."""
+
+    pool: PoolSpec
+    data: DataSpec
+    extrapolation: ExtrapolationSpec
+    method: BudgetForcingSpec
+    model: ModelSpec
+    train: Annotated[NoTraining | SftSpec, Field(discriminator="kind")]
+    task: TaskSpec
+    sampling: SamplingSpec
+
+
+class Placement(Where):
+    """Where stages run and on what. Changing any of it changes no result's identity."""
+
+    name: str
+    root: str
+    backend: Literal["ray", "inprocess"]
+    ray_address: str | None
+    cpus: Annotated[int, Field(ge=1)] | None
+    gpus: Annotated[int, Field(ge=0)]
+    gpu_kind: str | None
+    gpu_tflops: Annotated[float, Field(gt=0)]
+    train_workers: Annotated[int, Field(ge=1)]
+    gpus_per_train_worker: Annotated[float, Field(ge=0)]
+    gpus_per_engine: Annotated[int, Field(ge=0)]
+    engines: Annotated[int, Field(ge=1)]
+    threads: Annotated[int, Field(ge=1)]
+    micro_batch: Annotated[int, Field(ge=1)] | None
+    kv_cache_mb: Annotated[int, Field(ge=16)] | None
+    max_retries: Annotated[int, Field(ge=0)]
+
+
+class Tracking(Where):
+    """The W&B mirror. `offline` writes local files and prints the sync command."""
+
+    mode: Literal["offline", "online", "none"]
+    project: str
+    entity: str | None
+    samples_per_series: Annotated[int, Field(ge=0)]
+
+
+class CellConfig(Where):
+    """A composed config: one cell, where to run it, and the sweep it belongs to."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$")] | None
+    notes: str
+    tags: tuple[str, ...]
+    objective: Literal["accuracy", "mean_thinking_tokens"]
+    cell: CellSpec
+    placement: Placement
+    tracking: Tracking
+    choices: dict[str, str]
+    overrides: tuple[str, ...]
+
+
+# --- stages: what one unit of work is defined by ---------------------------------------------------------------------
+
+
+class SelectStage(Spec):
+    """Choose training rows from a pool."""
+
+    pool: PoolSpec
+    data: DataSpec
+
+
+class TrainStage(Spec):
+    """Fine-tune `model` on the rows of the `data` input."""
+
+    model: ModelSpec
+    train: SftSpec
+
+
+class DecodeStage(Spec):
+    """Decode one task with one checkpoint under one method."""
+
+    model: ModelSpec
+    task: TaskSpec
+    method: BudgetForcingSpec
+    extrapolation: ExtrapolationSpec
+    sampling: SamplingSpec
+
+
+class GradeStage(Spec):
+    """Grade the readouts of the `decode` input."""
+
+    task: TaskSpec
+
+
+StageSpec = SelectStage | TrainStage | DecodeStage | GradeStage
+STAGE_TYPES: dict[str, type[StageSpec]] = {
+    "select": SelectStage,
+    "train": TrainStage,
+    "decode": DecodeStage,
+    "grade": GradeStage,
+}

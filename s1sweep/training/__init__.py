@@ -1,0 +1,1 @@
+"""Training: text to masked rows, and the `train` stage with TRL."""

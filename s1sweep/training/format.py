@@ -1,0 +1,44 @@
+"""Training rows as token ids with labels: loss on thinking and answer only (s1's data/tokenization.py and train/sft.py).
+
+Knows the chat format, not the trainer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from s1sweep.data.pool import Row
+from s1sweep.spec import ModelSpec
+
+IGNORE = -100
+
+
+@dataclass(frozen=True)
+class Example:
+    """One training row. `labels` equal `input_ids` where there is loss, else -100. `lost` counts labels cut away."""
+
+    input_ids: list[int]
+    labels: list[int]
+    lost: int
+
+
+def response_text(row: Row, model: ModelSpec) -> str:
+    """The assistant's turn: thinking, delimiter, answer, end of turn. "Answer: " is put before an answer that lacks it."""
+    marks = model.delimiters
+    answer = row.answer.strip()
+    if "Answer:" not in answer:
+        answer = f"Answer: {answer}"
+    return f"{marks.think_start}\n{row.thinking.strip()}\n{marks.think_end}\n{answer}{marks.answer_stop[0]}"
+
+
+def example(row: Row, model: ModelSpec, tokenizer: Any, block_size: int) -> Example:
+    """Prompt and response as ids, cut at the end to `block_size` tokens. Prompt and response are encoded apart, as decoding does."""
+    prompt = tokenizer.apply_chat_template(
+        [{"role": "user", "content": row.question}], tokenize=False, add_generation_prompt=True
+    )
+    before = tokenizer.encode(prompt, add_special_tokens=False)
+    after = tokenizer.encode(response_text(row, model), add_special_tokens=False)
+    ids = (before + after)[:block_size]
+    labels = ([IGNORE] * len(before) + after)[:block_size]
+    return Example(ids, labels, len(before) + len(after) - len(ids))

@@ -1,4 +1,6 @@
-"""The command line. Each command is a few lines over the layers below; exit codes: 0 done, 1 stages failed, 2 user's mistake."""
+"""The command line. Each command is a few lines over the layers below; exit codes: 0 done, 1 stages failed, 2 user's
+mistake.
+"""
 
 from __future__ import annotations
 

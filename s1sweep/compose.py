@@ -1,6 +1,7 @@
 """Overrides to cells: the one file, with its plugin, that knows Hydra and OmegaConf.
 
-Hydra's grammar, groups and sweepers are used as they are; what is ours is speed. Composing a config takes Hydra 0.1 s, so it is
+Hydra's grammar, groups and sweepers are used as they are; what is ours is speed. Composing a config takes Hydra 0.1
+s, so it is
 done once per distinct choice of groups, and value overrides are applied to copies.
 """
 
@@ -22,11 +23,11 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn, JobStatus
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from hydra.types import RunMode
 from hydra.version import setbase
 from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import ValidationError
 
 from s1sweep.errors import SweepFailed, UserError, nearest
@@ -152,7 +153,7 @@ def _grids(loader: ConfigLoader, master: DictConfig, experiment: Override | None
         found = loader.load_configuration(master.hydra.job.config_name, [*hydra_overrides, line], RunMode.RUN).grids
     grids = OmegaConf.to_container(found, resolve=True) if found else {}
     assert isinstance(grids, dict)
-    return grids
+    return {str(name): axes for name, axes in grids.items()}
 
 
 def _line(override: Override) -> str:
@@ -169,7 +170,9 @@ def _product(overrides: Sequence[Override]) -> list[list[str]]:
         elif override.is_discrete_sweep():
             axes[key] = [f"{key}={value}" for value in override.sweep_string_iterator()]
         else:
-            raise UserError(f"{override.input_line}: a grid needs listed values. Use a searching hydra/sweeper for intervals.")
+            raise UserError(
+                f"{override.input_line}: a grid needs listed values. Use a searching hydra/sweeper for intervals."
+            )
     cells: list[list[str]] = [[]]
     for values in axes.values():
         cells = [[*cell, value] for cell in cells for value in values]
@@ -243,7 +246,9 @@ def _validated(plain: dict[Any, Any], choices: dict[str, str], overrides: Sequen
     known = {*_CELL_GROUPS, *_OTHER, "grids", "experiment"}
     for key in plain:
         if key not in known:
-            raise UserError(f"{key}={plain[key]!r} is not a field.{nearest(str(key), known)} Fields: {', '.join(sorted(known))}.")
+            raise UserError(
+                f"{key}={plain[key]!r} is not a field.{nearest(str(key), known)} Fields: {', '.join(sorted(known))}."
+            )
     value = {
         **{key: plain[key] for key in _OTHER},
         "cell": {key: plain[key] for key in _CELL_GROUPS},
@@ -266,9 +271,9 @@ def _field_error(error: Any, value: dict[str, Any]) -> str:
         if isinstance(found, dict) and part not in found and error["type"] != "missing" and part in ("none", "sft"):
             where.remove(part)
             continue
-        if isinstance(found, Mapping) and part in found:
-            found = found[part]
-        elif isinstance(found, Sequence) and isinstance(part, int) and part < len(found):
+        if (isinstance(found, Mapping) and part in found) or (
+            isinstance(found, Sequence) and isinstance(part, int) and part < len(found)
+        ):
             found = found[part]
         shown.append(part)
     field = ".".join(map(str, where))
@@ -282,6 +287,10 @@ def _field_error(error: Any, value: dict[str, Any]) -> str:
 def _explain(error: Exception, loader: ConfigLoader, name: str) -> str:
     """A Hydra or OmegaConf error as one message, with the nearest valid name for a typo."""
     text = str(error).strip()
+    if isinstance(error, OverrideParseException):
+        return (
+            f"{error.override} is not a valid override: {text.splitlines()[0]}. Write key=value, quoted for the shell."
+        )
     cause = error.__cause__
     if cause is not None and str(cause) not in text:
         text += f"\n{str(cause).strip()}"
@@ -300,9 +309,9 @@ def _explain(error: Exception, loader: ConfigLoader, name: str) -> str:
     if choice:
         options = loader.get_group_options(choice.group(1))
         text += nearest(choice.group(2), options)
-    missing = re.search(r"Missing mandatory value: (\S+)", text)
-    if missing:
-        text = f"{missing.group(1)} has no value. Give {missing.group(1)}=..."
+    full_key = getattr(cause or error, "full_key", None)
+    if isinstance(error, MissingMandatoryValue) or isinstance(cause, MissingMandatoryValue):
+        text = f"{full_key} has no value. Give {full_key}=..."
     return text
 
 

@@ -69,7 +69,9 @@ def _natural_length(plan: Plan) -> float:
 
 
 def _decode_tokens(specs: list[DecodeStage], natural: float) -> int:
-    """Distinct tokens of one checkpoint and task: one trunk, an extension for each string and ignore, an answer a cell."""
+    """Distinct tokens of one checkpoint and task: one trunk, an extension for each string and ignore, an answer a
+    cell.
+    """
     asked = len(questions(specs[0].task)) * max(s.sampling.samples for s in specs)
     trunk = max(min(s.method.max_thinking_tokens, natural) for s in specs)
     ignores: dict[str, int] = defaultdict(int)

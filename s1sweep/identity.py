@@ -1,7 +1,8 @@
 """Identity: a readable slug and 12 hex digits of the sha256 of everything that defines a stage's output.
 
 The hashed JSON holds the whole spec (see `spec.Excluded` and `spec.Neutral` for the two exceptions), the ids of the
-input stages, the digests of the files read, and the version of each component the spec selects. Anything the encoder does
+input stages, the digests of the files read, and the version of each component the spec selects. Anything the encoder
+does
 not know raises; nothing is ever hashed by its `repr`. Placement cannot be hashed at all.
 """
 

@@ -103,7 +103,9 @@ def status_text(found: Mapping[str, Any]) -> str:
 
 
 def explain(store: Store, prefix: str) -> str:
-    """A stage's hashed JSON, record, dependents, and why it is or is not reused. `prefix` may be any unique beginning."""
+    """A stage's hashed JSON, record, dependents, and why it is or is not reused. `prefix` may be any unique
+    beginning.
+    """
     planned = _planned(store)
     name = _resolve(prefix, {*planned, *store.stage_ids()})
     record, stage = store.record(name), planned.get(name)
@@ -145,7 +147,9 @@ def _resolve(prefix: str, names: set[str]) -> str:
         return found[0]
     if found:
         raise UserError(f"{prefix!r} is the beginning of {len(found)} stages: {', '.join(found[:8])}. Give more of it.")
-    raise UserError(f"No stage {prefix!r}.{nearest(prefix, names)} `s1sweep status` lists open stages; ids are under stages/.")
+    raise UserError(
+        f"No stage {prefix!r}.{nearest(prefix, names)} `s1sweep status` lists open stages; ids are under stages/."
+    )
 
 
 def _why_not(store: Store, name: str) -> str:

@@ -212,7 +212,8 @@ def check(cell: CellSpec) -> None:
     if budget >= cell.model.max_model_len:
         raise UserError(
             f"method.max_thinking_tokens={cell.method.max_thinking_tokens} and max_answer_tokens="
-            f"{cell.method.max_answer_tokens} leave no room for the prompt in model.max_model_len={cell.model.max_model_len}. "
+            f"{cell.method.max_answer_tokens} leave no room for the prompt in "
+            f"model.max_model_len={cell.model.max_model_len}. "
             "Lower one of them, or raise model.max_model_len if the model allows it."
         )
     questions(cell.task)

@@ -1,6 +1,7 @@
 """One process's work on one sweep: plans the cells a sweeper hands over, runs what is missing, publishes, answers.
 
-Opens at the first batch and stays open, so that a sequential sweeper's later batches add cells to the same plan, the same Ray
+Opens at the first batch and stays open, so that a sequential sweeper's later batches add cells to the same plan, the
+same Ray
 and the same engines.
 """
 
@@ -95,7 +96,8 @@ class Session:
         for name in ("name", "notes", "tags", "placement", "tracking"):
             if getattr(config, name) != getattr(first, name):
                 raise UserError(
-                    f"{name} differs between cells of one command: {getattr(first, name)!r} and {getattr(config, name)!r}. "
+                    f"{name} differs between cells of one command: "
+                    f"{getattr(first, name)!r} and {getattr(config, name)!r}. "
                     f"{name} is not an axis: run one command for each."
                 )
 
@@ -103,14 +105,17 @@ class Session:
         """Refuse what this machine cannot do, before anything is written."""
         here = self.placement
         if here.backend == "inprocess" and here.train_workers > 1:
-            raise UserError(f"placement.train_workers={here.train_workers} needs placement.backend=ray (inprocess has 1).")
+            raise UserError(
+                f"placement.train_workers={here.train_workers} needs placement.backend=ray (inprocess has 1)."
+            )
         if here.ray_address is None and here.gpus:
             from s1sweep.runtime.machine import gpu_count
 
             if here.gpus > gpu_count():
                 raise UserError(
                     f"placement.gpus={here.gpus}, but this machine has {gpu_count()}. "
-                    "Lower placement.gpus, use placement=laptop for the CPU, or give placement.ray_address of a cluster."
+                    "Lower placement.gpus, use placement=laptop for the CPU, "
+                    "or give placement.ray_address of a cluster."
                 )
         needs = {kind: request(kind, here) for kind in ("train", "decode")}
         for kind, need in needs.items():
@@ -172,7 +177,9 @@ class Session:
     def _start_backend(self) -> Backend:
         if self._backend is None:
             if self.placement.backend == "inprocess":
-                self._backend = InProcessBackend(Capacity(cpus=self.placement.threads, gpus=self.placement.gpus, engines=1))
+                self._backend = InProcessBackend(
+                    Capacity(cpus=self.placement.threads, gpus=self.placement.gpus, engines=1)
+                )
             else:
                 from s1sweep.runtime.ray_backend import RayBackend, check_cluster
 

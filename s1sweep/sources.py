@@ -83,7 +83,9 @@ def model_path(model: ModelSpec) -> str:
     if Path(model.source).expanduser().is_dir():
         return str(Path(model.source).expanduser().absolute())
     if model.source.startswith((".", "/", "~")) or model.source.count("/") != 1:
-        raise UserError(f"model.source={model.source!r} is neither `testbed`, a directory, nor a hub id like owner/name.")
+        raise UserError(
+            f"model.source={model.source!r} is neither `testbed`, a directory, nor a hub id like owner/name."
+        )
     return model.source
 
 

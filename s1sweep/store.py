@@ -7,7 +7,8 @@
     <root>/sweeps/<name>/sweep.json            name, notes, tags, creation
     <root>/scheduler.lock                      held by the one scheduler of the store
 
-A record has two halves: `result` is the same for every run that does the same work (hashed JSON, output digests, summary);
+A record has two halves: `result` is the same for every run that does the same work (hashed JSON, output digests,
+summary);
 `provenance` is not (attempt, times, host, code, environment).
 Knows nothing of Ray, W&B, plans, or what a stage does.
 """
@@ -72,7 +73,8 @@ class Store:
             return False
         if record["schema"] != SCHEMA:
             raise RecordMismatch(
-                f"{self.stage_dir(stage_id) / 'record.json'} has schema {record['schema']}, this s1sweep reads {SCHEMA}. "
+                f"{self.stage_dir(stage_id) / 'record.json'} has schema {record['schema']}, "
+                f"this s1sweep reads {SCHEMA}. "
                 "Use the s1sweep version that wrote it, or another placement.root."
             )
         found = record["result"]["hashed"]
@@ -184,7 +186,8 @@ class Store:
             handle = path.open("a+")
         except OSError as e:
             raise UserError(
-                f"placement.root={str(self.root)!r} cannot be written ({e.strerror}). Give a directory you can write to."
+                f"placement.root={str(self.root)!r} cannot be written ({e.strerror}). "
+                "Give a directory you can write to."
             ) from e
         with handle:
             try:

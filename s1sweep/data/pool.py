@@ -6,7 +6,6 @@ import gzip
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -14,7 +13,9 @@ from s1sweep.errors import UserError
 
 
 class Row(BaseModel):
-    """One question with a worked solution, as in the s1 pool. `trace_tokens` counts `thinking` by the pool's tokenizer."""
+    """One question with a worked solution, as in the s1 pool. `trace_tokens` counts `thinking` by the pool's
+    tokenizer.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -55,8 +56,7 @@ def read_pool(path: Path) -> Iterator[Row]:
 def read_lines(path: Path, field: str) -> Iterator[tuple[int, str]]:
     """Numbered non-blank lines of a text file, gzipped or not. Raises UserError naming `field` if it cannot be read."""
     try:
-        f: IO[str] = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
-        with f:
+        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as f:
             for number, line in enumerate(f, 1):
                 if line.strip():
                     yield number, line

@@ -1,6 +1,7 @@
 """Subset rules: which rows of a pool are trained on (s1 paper, sections 2.2 and 5.1).
 
-A rule says which rows it may take and picks among them. It sees rows only: no files, no models. A new rule is one function
+A rule says which rows it may take and picks among them. It sees rows only: no files, no models. A new rule is one
+function
 with `@rule`; bump its version when it would pick other rows.
 """
 
@@ -55,7 +56,9 @@ def trainable(row: Row) -> bool:
 
 
 def clean(row: Row) -> bool:
-    """Passes the quality filter of s1's data/filter.ipynb: no missing feature, figure, image reference or broken format."""
+    """Passes the quality filter of s1's data/filter.ipynb: no missing feature, figure, image reference or broken
+    format.
+    """
     if not trainable(row) or row.solution is None or row.domain is None:
         return False
     text = f"{row.question}\n{row.thinking}"
@@ -108,11 +111,11 @@ def _by_domain(rows: Sequence[Row], size: int, rng: random.Random, pick: Callabl
     pools: dict[str, list[Row]] = defaultdict(list)
     for row in sorted(rows, key=lambda r: (-r.trace_tokens, r.id)):
         pools[row.domain or ""].append(row)
-    domains, chosen = sorted(pools), []
+    domains = sorted(pools)
+    chosen: list[Row] = []
     while len(chosen) < size:
         domain = domains[rng.randrange(len(domains))]
         chosen.append(pools[domain].pop(pick(pools[domain])))
         if not pools[domain]:
             domains.remove(domain)
     return chosen
-

@@ -44,8 +44,8 @@ def check(data: DataSpec, rows: Sequence[Row]) -> None:
 def _check_size(data: DataSpec, eligible: int, total: int) -> None:
     if RULES[data.rule].uses_size and data.size is not None and data.size > eligible:
         raise UserError(
-            f"data.size={data.size} is larger than the {eligible} rows of the pool that data={data.rule} may choose from "
-            f"(the pool has {total}). Give data.size<={eligible} or another pool."
+            f"data.size={data.size} is larger than the {eligible} rows of the pool that data={data.rule} may "
+            f"choose from (the pool has {total}). Give data.size<={eligible} or another pool."
         )
 
 

@@ -26,7 +26,9 @@ def question_text(question: Question, task: TaskSpec) -> str:
     """The user's message: the task's prompt around the question and its choices, in their fixed order."""
     text = question.question
     if question.choices:
-        text += "".join(f"\n({letter}) {choice}" for letter, choice in zip("ABCDEFGHIJ", question.choices, strict=False))
+        text += "".join(
+            f"\n({letter}) {choice}" for letter, choice in zip("ABCDEFGHIJ", question.choices, strict=False)
+        )
     return task.prompt.replace("{question}", text)
 
 

@@ -21,8 +21,10 @@ from s1sweep.decoding.trace import Memo, Stream
 from s1sweep.runtime.job import Done, Item, Resources
 from s1sweep.sources import Question, model_path, questions
 from s1sweep.spec import DecodeStage, SamplingSpec
+from s1sweep.store import write_progress
 
 VERSION = 1
+_PROGRESS_EVERY = 2.0  # seconds
 
 
 def run_all(items: Sequence[Item], resources: Resources, **_: Any) -> Iterator[tuple[Item, Done | Exception]]:
@@ -50,14 +52,13 @@ def drive(stages: AsyncIterator[tuple[Item, Done | Exception]]) -> Iterator[tupl
         loop.close()
 
 
-async def serve(
-    items: Sequence[Item], engine: Engine, chat: Chat
-) -> AsyncIterator[tuple[Item, Done | Exception]]:
+async def serve(items: Sequence[Item], engine: Engine, chat: Chat) -> AsyncIterator[tuple[Item, Done | Exception]]:
     """Decode all stages at once over one memo of traces."""
     memo = Memo(engine)
     running = {asyncio.ensure_future(_stage(item, memo, chat)): item for item in items}
     while running:
-        done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED, timeout=_PROGRESS_EVERY)
+        write_progress(items[0].out, done=len(items) - len(running), total=len(items), tokens=memo.decoded)
         for future in done:
             item, error = running.pop(future), future.exception()
             if isinstance(error, Exception):
@@ -133,7 +134,8 @@ def _marked(readout: Readout, chat: Chat) -> list[list[Any]]:
     """The thinking as [text, injected?] pieces, so that a reader of the file needs no tokenizer."""
     pieces, at = [], 0
     for start, end in readout.injected:
-        pieces += [[chat.decode(readout.thinking_ids[at:start]), False], [chat.decode(readout.thinking_ids[start:end]), True]]
+        pieces.append([chat.decode(readout.thinking_ids[at:start]), False])
+        pieces.append([chat.decode(readout.thinking_ids[start:end]), True])
         at = end
     pieces.append([chat.decode(readout.thinking_ids[at:]), False])
     return [piece for piece in pieces if piece[0]]

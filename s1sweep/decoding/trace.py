@@ -1,6 +1,7 @@
 """Traces: streams of tokens decoded from one prefix, once, and only as far as someone reads.
 
-Every reader of the same prefix gets the same `Trace` from the memo, so a grid costs its distinct tokens: under greedy decoding a
+Every reader of the same prefix gets the same `Trace` from the memo, so a grid costs its distinct tokens: under greedy
+decoding a
 cap of 512 is a prefix of a cap of 1024, and "Wait" twice extends "Wait" once. Readers that ask while a request runs are
 served by the next one together. Token ids only. Knows no method, no text and no grading.
 """
@@ -35,6 +36,9 @@ class Stream:
     sampling: Sampling
     item: tuple[str, int]  # question id, sample; the same for all readers of a greedy prefix
 
+    def nonempty(self, prefix: tuple[int, ...]) -> Stream:
+        return replace(self, prefix=prefix, sampling=replace(self.sampling, min_tokens=1))
+
     def seed(self, block: int) -> int:
         """Seed of one block: from the base seed, the item, the path to here, and the block, never reused."""
         path = hashlib.sha256(repr((self.sampling, self.item, self.prefix, block)).encode()).digest()
@@ -64,13 +68,13 @@ class Trace:
         return Cut(tuple(self._tokens[:n]), self._ended if within else None)
 
     def branch(self, cut: Cut, injected: Sequence[int]) -> Trace:
-        """The trace that goes on after `cut` and the injected ids, as if the stream had not ended there."""
+        """The trace that goes on after `cut` and the injected ids; a stop in first place is banned."""
         prefix = (*self._stream.prefix, *cut.token_ids, *injected)
-        return self._memo.trace(replace(self._stream, prefix=prefix))
+        return self._memo.trace(self._stream.nonempty(prefix))
 
     def nonempty(self) -> Trace:
         """The same stream, but for a stop in first place, which is banned."""
-        return self._memo.trace(replace(self._stream, sampling=replace(self._stream.sampling, min_tokens=1)))
+        return self._memo.trace(self._stream.nonempty(self._stream.prefix))
 
     def _extended(self, _: asyncio.Future[None]) -> None:
         self._extending = None

@@ -1,6 +1,7 @@
 """The vLLM engine behind the engine seam: one in-process engine, kept warm from checkpoint to checkpoint.
 
-In-process, because a request must be added the moment a trace asks for it, without a hop to another process. Only this file
+In-process, because a request must be added the moment a trace asks for it, without a hop to another process. Only
+this file
 imports vLLM.
 """
 

@@ -1,6 +1,7 @@
 """How an answer text is judged. "No answer", "could not extract" and "wrong" are three different things.
 
-Extraction follows s1's harness (facts: last \\boxed{}, else what follows the last "Answer:"); equality of mathematical answers
+Extraction follows s1's harness (facts: last \\boxed{}, else what follows the last "Answer:"); equality of
+mathematical answers
 is math-verify's. Knows no files.
 """
 
@@ -87,7 +88,9 @@ _LETTER = re.compile(r"^\W*([A-Za-z])\b(?!\w)")
 
 
 def stated_letter(text: str) -> str | None:
-    """The letter that opens the stated answer, upper case: "(C) 7" and "c" are C. None if it opens with anything else."""
+    """The letter that opens the stated answer, upper case: "(C) 7" and "c" are C. None if it opens with anything
+    else.
+    """
     found = _LETTER.match(stated(text) or "")
     return found.group(1).upper() if found else None
 

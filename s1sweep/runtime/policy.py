@@ -26,7 +26,8 @@ class Waiting:
 def decide(ready: Sequence[Waiting], running: Iterable[Request], capacity: Capacity) -> list[str]:
     """Ids of the jobs to start now, as many as fit; ties in order of id, so that the order is reproducible.
 
-    A job that does not fit reserves what it asks for: those behind it get only what it leaves, so large jobs do not starve.
+    A job that does not fit reserves what it asks for: those behind it get only what it leaves, so large jobs do not
+    starve.
     """
     names = [f.name for f in fields(Request)]
     free = {n: getattr(capacity, n) - sum(getattr(r, n) for r in running) for n in names}

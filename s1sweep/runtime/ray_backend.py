@@ -1,4 +1,5 @@
-"""The Ray backend: jobs as Ray tasks, decoding on long-lived actors that keep their engine warm, training under Ray Train.
+"""The Ray backend: jobs as Ray tasks, decoding on long-lived actors that keep their engine warm, training under Ray
+Train.
 
 Only this file and what submits to a cluster import Ray.
 """
@@ -125,11 +126,14 @@ def check_cluster(capacity: Capacity, cpus: float, gpus: float) -> None:
     """Raise UserError if one job asks for more than the whole cluster has."""
     if gpus > capacity.gpus:
         raise UserError(
-            f"placement asks for {gpus:g} GPUs for one job, the cluster has {capacity.gpus:g}. "
-            "Lower placement.gpus_per_engine or placement.gpus_per_train_worker x train_workers, or use another cluster."
+            f"placement asks for {gpus:g} GPUs for one job, the cluster has {capacity.gpus:g}. Lower "
+            "placement.gpus_per_engine or gpus_per_train_worker x train_workers, or use another cluster."
         )
     if cpus > capacity.cpus:
-        raise UserError(f"placement asks for {cpus:g} CPUs for one job, the cluster has {capacity.cpus:g}.")
+        raise UserError(
+            f"placement asks for {cpus:g} CPUs for one job, the cluster has {capacity.cpus:g}. "
+            "Lower placement.threads or placement.train_workers."
+        )
 
 
 def _execute(job: Job) -> list[Outcome]:

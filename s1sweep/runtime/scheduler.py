@@ -1,6 +1,7 @@
 """The scheduler: runs the stages of a plan on a backend until nothing more can run.
 
-A failed stage blocks only what needs it. What can be tried again by its class of failure is, as often as placement allows.
+A failed stage blocks only what needs it. What can be tried again by its class of failure is, as often as placement
+allows.
 Knows plans, the store, the policy and the three verbs; knows neither Ray nor what a stage does.
 """
 
@@ -137,9 +138,7 @@ class Scheduler:
             )
         return jobs
 
-    def _collect(
-        self, job: Job, outcomes: list[Outcome], stages: Mapping[str, Stage], progress: Progress
-    ) -> None:
+    def _collect(self, job: Job, outcomes: list[Outcome], stages: Mapping[str, Stage], progress: Progress) -> None:
         for outcome in outcomes:
             name = outcome.stage_id
             progress.running.discard(name)

@@ -65,16 +65,19 @@ def _run_all(job: Job, items: list[Item], launch_ranks: LaunchRanks) -> Iterator
                 yield item, done
             return
         for item in items:
-            try:
-                done: Any = module.run(item.spec, item.inputs, item.out, **shared)
-                done = done if isinstance(done, Done) else Done(done)
-            except Exception as error:
-                done = error
             left.pop(item.out)
-            yield item, done
+            yield item, _run_one(module, item, shared)
     except Exception as error:
         for item in list(left.values()):
             yield item, error
+
+
+def _run_one(module: Any, item: Item, shared: dict[str, Any]) -> Done | Exception:
+    try:
+        done = module.run(item.spec, item.inputs, item.out, **shared)
+    except Exception as error:
+        return error
+    return done if isinstance(done, Done) else Done(done)
 
 
 def classify(error: BaseException) -> FailureKind:

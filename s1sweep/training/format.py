@@ -1,4 +1,5 @@
-"""Training rows as token ids with labels: loss on thinking and answer only (s1's data/tokenization.py and train/sft.py).
+"""Training rows as token ids with labels: loss on thinking and answer only (s1's data/tokenization.py and
+train/sft.py).
 
 Knows the chat format, not the trainer.
 """
@@ -24,7 +25,9 @@ class Example:
 
 
 def response_text(row: Row, model: ModelSpec) -> str:
-    """The assistant's turn: thinking, delimiter, answer, end of turn. "Answer: " is put before an answer that lacks it."""
+    """The assistant's turn: thinking, delimiter, answer, end of turn. "Answer: " is put before an answer that lacks
+    it.
+    """
     marks = model.delimiters
     answer = row.answer.strip()
     if "Answer:" not in answer:
@@ -33,7 +36,9 @@ def response_text(row: Row, model: ModelSpec) -> str:
 
 
 def example(row: Row, model: ModelSpec, tokenizer: Any, block_size: int) -> Example:
-    """Prompt and response as ids, cut at the end to `block_size` tokens. Prompt and response are encoded apart, as decoding does."""
+    """Prompt and response as ids, cut at the end to `block_size` tokens. Prompt and response are encoded apart, as
+    decoding does.
+    """
     prompt = tokenizer.apply_chat_template(
         [{"role": "user", "content": row.question}], tokenize=False, add_generation_prompt=True
     )

@@ -1,6 +1,7 @@
 """The `train` stage: TRL's SFTTrainer on the rows of a subset, as a per-rank function.
 
-`run` prepares nothing but a config of plain values; `train_rank` is what each worker executes, under Ray Train or alone. The
+`run` prepares nothing but a config of plain values; `train_rank` is what each worker executes, under Ray Train or
+alone. The
 recipe (global batch, steps, seed) is the spec's; how it is split over workers and micro-batches is placement.
 """
 
@@ -85,6 +86,7 @@ def trainer_arguments(train: SftSpec, rows: int, workers: int, micro_batch: int 
         "max_length": None,  # rows are cut before, where it is counted
         "packing": False,
         "gradient_checkpointing": False,
+        "ddp_find_unused_parameters": False,
         "logging_steps": 1,
         "save_strategy": "no",
         "report_to": "none",

@@ -1,8 +1,10 @@
 """Budget forcing (s1 paper, section 3.1), in the dialect of s1's own evaluation harness.
 
-`s1_harness` (eval/lm-evaluation-harness, lm_eval/models/vllm_causallms.py, lines 219-414 of the s1 repository): each ignored end
+`s1_harness` (eval/lm-evaluation-harness, lm_eval/models/vllm_causallms.py, lines 219-414 of the s1 repository): each
+ignored end
 starts a round that gets the full limit again; afterwards the ids are cut to the limit; only a round that ran into the
-limit is a forced end, and only a forced end is led into its answer by "Final Answer:". When ends are ignored, no round may
+limit is a forced end, and only a forced end is led into its answer by "Final Answer:". When ends are ignored, no
+round may
 be empty.
 
 Sharing: caps, ignores and strings nest; all of them read the same traces.
@@ -25,11 +27,12 @@ async def run(
     string = prompt.encode(extrapolation.string)
     thinking: list[int] = []
     injected: list[tuple[int, int]] = []
-    if extrapolation.num_ignore:
-        trace = trace.nonempty()
     ignored = 0
     while True:
         cut = await trace.upto(limit)
+        if extrapolation.num_ignore and cut.ended == "stop" and not cut.token_ids:
+            trace = trace.nonempty()
+            cut = await trace.upto(limit)
         thinking += cut.token_ids
         if cut.ended != "stop" or ignored == extrapolation.num_ignore:
             break
@@ -45,7 +48,8 @@ async def run(
     thinking = thinking[:limit]
     spans = tuple((start, min(end, limit)) for start, end in injected if start < limit)
 
-    lead, newline = "", ()
+    lead = ""
+    newline: tuple[int, ...] = ()
     if ended in ("forced", "context"):
         lead = f"\n{spec.forced_answer_prefix}"
         newline = () if prompt.decode(thinking).endswith("\n") else prompt.encode("\n")

@@ -1,0 +1,32 @@
+.PHONY: help setup demo test test-long check format docs clean
+SHELL := /bin/sh
+export OMP_NUM_THREADS ?= 1
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 14
+
+setup: .venv/ready ## make .venv with all that is needed
+
+.venv/ready: pyproject.toml constraints.txt tools/setup.sh
+	sh tools/setup.sh
+
+demo: setup ## run the quickstart sweep and write its page
+	.venv/bin/s1sweep run -m experiment=quickstart
+
+test: check ## what CI runs: style, types and every test but the long ones
+	.venv/bin/python -m pytest -m "not long"
+
+test-long: setup ## chaos rounds and simulations
+	.venv/bin/python -m pytest -m long
+
+check: setup
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+
+format: setup ## mend style
+	.venv/bin/ruff check --fix
+	.venv/bin/ruff format
+
+clean: ## remove what the tools left
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,78 @@
+"""What several tests need: cells from overrides, a scripted engine, stages that do nothing."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from s1sweep.compose import CellReturn, multirun
+from s1sweep.decoding.engine import Completion, Sampling
+from s1sweep.spec import CellConfig
+
+ROOT = Path(__file__).parent.parent
+
+
+def compose(*overrides: str) -> list[CellConfig]:
+    """The cells of a command line, in order."""
+    cells: list[CellConfig] = []
+
+    def keep(batch: Sequence[CellConfig]) -> list[CellReturn]:
+        cells.extend(batch)
+        return [CellReturn(None, None)] * len(batch)
+
+    multirun(["-m", *overrides], keep)
+    return cells
+
+
+def cli(*arguments: str, root: Path, timeout: float = 400, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run the s1sweep command as a user would, in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "s1sweep.cli", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+        env=cli_env(root, **env),
+        cwd=root.parent,
+    )
+
+
+def cli_env(root: Path, **env: str) -> dict[str, str]:
+    return {**os.environ, "S1SWEEP_ROOT": str(root), "COLUMNS": "120", "PYTHONPATH": str(ROOT), **env}
+
+
+class ScriptedEngine:
+    """An engine whose stream after a prefix is a function of the prefix: planted tokens, and a count of what it made.
+
+    `stream(prompt)` gives the tokens that would follow, stop ids included.
+    """
+
+    def __init__(self, stream: Callable[[tuple[int, ...]], Sequence[int]], context: int = 10_000) -> None:
+        self.stream = stream
+        self.context = context
+        self.decoded = 0
+        self.requests: list[tuple[tuple[int, ...], int, Sampling]] = []
+
+    async def generate(
+        self, prompt_ids: Sequence[int], max_tokens: int, stop_ids: Sequence[int], sampling: Sampling
+    ) -> Completion:
+        prompt = tuple(prompt_ids)
+        self.requests.append((prompt, max_tokens, sampling))
+        room = self.context - len(prompt)
+        out: list[int] = []
+        if room < 1:
+            return Completion((), "context")
+        for token in self.stream(prompt):
+            if token in stop_ids:
+                if len(out) < sampling.min_tokens:
+                    continue  # a banned stop: the model takes its next choice
+                self.decoded += len(out) + 1
+                return Completion(tuple(out), "stop")
+            out.append(token)
+            if len(out) == min(max_tokens, room):
+                break
+        self.decoded += len(out)
+        return Completion(tuple(out), "length" if len(out) == max_tokens else "context")

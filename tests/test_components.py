@@ -1,0 +1,73 @@
+"""A component's version is part of identities, so its source may not change without someone deciding whether results
+do.
+
+When this fails: if the change alters any output, raise the component's VERSION; if it does not, it is a waiver. Either
+way run
+`python -m tests.test_components "why results do or do not change"` and commit the table it writes.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import sys
+
+import pytest
+
+from s1sweep.data import rules, select
+from s1sweep.decoding import decode
+from s1sweep.decoding.methods import METHODS
+from s1sweep.grading.graders import GRADERS
+from s1sweep.training import sft
+from tests.helpers import ROOT
+
+TABLE = ROOT / "tests/golden/components.json"
+
+COMPONENTS: dict[str, tuple[int | list[int], list[str]]] = {
+    "select": (select.VERSION, ["s1sweep/data/select.py"]),
+    "rules": ([rules.VERSION, *(r.version for r in rules.RULES.values())], ["s1sweep/data/rules.py"]),
+    "train.sft": (sft.VERSION, ["s1sweep/training/sft.py", "s1sweep/training/format.py"]),
+    "decode": (
+        decode.VERSION,
+        ["s1sweep/decoding/decode.py", "s1sweep/decoding/trace.py", "s1sweep/decoding/chat.py"],
+    ),
+    **{f"method.{n}": (m.VERSION, [f"s1sweep/decoding/methods/{n}.py"]) for n, m in METHODS.items()},
+    "graders": ([g.version for g in GRADERS.values()], ["s1sweep/grading/graders.py", "s1sweep/grading/grade.py"]),
+}
+
+
+def source_digest(files: list[str]) -> str:
+    """sha256 of the code without comments, docstrings and layout."""
+    h = hashlib.sha256()
+    for name in files:
+        tree = ast.parse((ROOT / name).read_text())
+        for node in ast.walk(tree):
+            body = getattr(node, "body", None)
+            if (
+                isinstance(body, list)
+                and body
+                and isinstance(body[0], ast.Expr)
+                and isinstance(body[0].value, ast.Constant)
+            ):
+                body.pop(0)
+        h.update(ast.dump(tree).encode())
+    return h.hexdigest()[:16]
+
+
+def current() -> dict[str, dict]:
+    return {name: {"version": v, "source": source_digest(files)} for name, (v, files) in COMPONENTS.items()}
+
+
+@pytest.mark.parametrize("name", sorted(COMPONENTS))
+def test_source_changes_are_decided(name: str) -> None:
+    known = json.loads(TABLE.read_text())["components"]
+    assert current()[name] == known.get(name), __doc__
+
+
+if __name__ == "__main__":
+    old = json.loads(TABLE.read_text()) if TABLE.exists() else {"waivers": [], "components": {}}
+    changed = [n for n, c in current().items() if old["components"].get(n) != c]
+    old["waivers"].append({"components": changed, "why": " ".join(sys.argv[1:])})
+    old["components"] = current()
+    TABLE.write_text(json.dumps(old, indent=1) + "\n")

@@ -1,0 +1,55 @@
+"""Verdicts: one-line facts."""
+
+from __future__ import annotations
+
+import pytest
+
+from s1sweep.grading.graders import GRADERS, last_boxed, stated
+
+
+@pytest.mark.parametrize(
+    ("answer", "gold", "verdict"),
+    [
+        ("Answer: 204", "204", "correct"),
+        ("Answer: 204\n", "204", "correct"),
+        ("Answer: 0204", "204", "correct"),
+        ("so \\boxed{\\frac{1}{2}} it is", "0.5", "correct"),
+        ("\\boxed{\\frac{14}{3}}", "\\frac{14}{3}", "correct"),
+        ("first \\boxed{3}, then \\boxed{4}", "4", "correct"),
+        ("Answer: 3\nFinal Answer: 4", "4", "correct"),
+        ("\\boxed{\\left( 3, \\frac{\\pi}{2} \\right)}", "(3, \\pi/2)", "correct"),
+        ("Answer: 205", "204", "wrong"),
+        ("Answer: x+1", "x-1", "wrong"),
+        ("", "204", "no_answer"),
+        ("  \n", "204", "no_answer"),
+        ("it is two hundred and four", "204", "not_extracted"),
+        ("Final Answer:", "204", "not_extracted"),
+    ],
+)
+def test_math(answer: str, gold: str, verdict: str) -> None:
+    assert GRADERS["math"].judge(answer, gold).verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("answer", "gold", "verdict"),
+    [
+        ("Answer: C", "C", "correct"),
+        ("Answer: (C) 7", "C", "correct"),
+        ("Final Answer: c", "C", "correct"),
+        ("\\boxed{B}", "(B)", "correct"),
+        ("Answer: C.", "C", "correct"),
+        ("Answer: D", "C", "wrong"),
+        ("Answer: Because", "B", "not_extracted"),
+        ("Answer: 7", "C", "not_extracted"),
+        ("C", "C", "not_extracted"),
+        ("", "C", "no_answer"),
+    ],
+)
+def test_choice(answer: str, gold: str, verdict: str) -> None:
+    assert GRADERS["choice"].judge(answer, gold).verdict == verdict
+
+
+def test_boxed_braces_balance() -> None:
+    assert last_boxed("\\boxed{a{b}{c}} d}") == "a{b}{c}"
+    assert last_boxed("\\boxed{never closed") is None
+    assert stated("\\boxed{} Answer: 5") == "5"

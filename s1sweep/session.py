@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,7 +44,7 @@ class Session:
     def __post_init__(self) -> None:
         self._exit = contextlib.ExitStack()
         self._backend: Backend | None = None
-        self._forced = False
+        self._opened = False
 
     def __enter__(self) -> Session:
         return self
@@ -74,11 +74,9 @@ class Session:
         cells = [self.plan.add(config.cell, axes_of(config)) for config in configs]
         if not self.run:
             return [CellReturn(None, None) for _ in cells]
-        assert self.config is not None
-        if self._backend is None and not self.sweep.store.root.exists():
-            self._feasible()
-        self._open(cells)
-        self._execute(cells)
+        self._open()
+        self.sweep.add(cell.as_json() for cell in cells)
+        self._execute()
         return [self._answer(cell, config.objective) for cell, config in zip(cells, configs, strict=True)]
 
     def missing(self) -> dict[str, Stage]:
@@ -130,16 +128,17 @@ class Session:
                     "Lower placement.threads or placement.train_workers."
                 )
 
-    def _open(self, cells: Iterable[Cell]) -> None:
+    def _open(self) -> None:
+        """At the first batch: see that it can run, become the store's scheduler, take back what is to be redone."""
         assert self.config is not None
-        if not self._forced:
-            self._feasible()
-            self._exit.enter_context(self.store.scheduler_lock())
-            self.sweep.open(self.config.notes, self.config.tags)
-        self.sweep.add(cell.as_json() for cell in cells)
-        if self.force and not self._forced:
+        if self._opened:
+            return
+        self._feasible()
+        self._exit.enter_context(self.store.scheduler_lock())
+        if self.force:
             self._withdraw(self.force)
-        self._forced = True
+        self.sweep.open(self.config.notes, self.config.tags)
+        self._opened = True
 
     def _withdraw(self, prefix: str) -> None:
         """Take back a stage's record and those of all that hangs on it."""
@@ -156,8 +155,7 @@ class Session:
         for name in gone:
             self.store.withdraw(name)
 
-    def _execute(self, cells: Sequence[Cell]) -> None:
-        assert self.config is not None
+    def _execute(self) -> None:
         stages = self.missing()
         standing = {}
         for name in stages:

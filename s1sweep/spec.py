@@ -193,12 +193,16 @@ class Placement(Where):
 
 
 class Tracking(Where):
-    """The W&B mirror. `offline` writes local files and prints the sync command."""
+    """The W&B mirror. `offline` writes local files and prints the sync command.
+
+    A checkpoint that is not uploaded is still an artifact: a reference to where it lies.
+    """
 
     mode: Literal["offline", "online", "none"]
     project: str
     entity: str | None
     samples_per_series: Annotated[int, Field(ge=0)]
+    upload_checkpoints: bool
 
 
 class CellConfig(Where):

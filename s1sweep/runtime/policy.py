@@ -34,11 +34,10 @@ def decide(ready: Sequence[Waiting], running: Iterable[Request], capacity: Capac
     start: list[str] = []
     for job in sorted(ready, key=lambda j: (j.rank, -j.weight, j.id)):
         asked = {n: getattr(job.request, n) for n in names}
-        fits = all(asked[n] <= free[n] + 1e-9 for n in names)
-        if fits:
+        short = [n for n in names if asked[n] and asked[n] > free[n] + 1e-9]
+        if not short:
             start.append(job.id)
-        short = [n for n in names if asked[n] > free[n] + 1e-9]
         # A job held up by one thing alone (say, its engine is busy) must not idle the others.
-        for n in names if fits else short:
+        for n in short or names:
             free[n] -= asked[n]
     return start

@@ -7,6 +7,7 @@ Only this file and what submits to a cluster import Ray.
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 import uuid
 from collections.abc import Sequence
@@ -33,8 +34,10 @@ class RayBackend:
 
         self._ray = ray
         self._owned = not ray.is_initialized()
+        # A directory of our own: a stale marker of another cluster in the shared one would be joined (facts).
+        self._temp = tempfile.mkdtemp(prefix="s1sweep-ray-", dir="/tmp")
         if self._owned:
-            ray.init(**_init_arguments(placement, cpus))
+            ray.init(**_init_arguments(placement, cpus, self._temp))
         found = ray.cluster_resources()
         self.capacity = Capacity(found.get("CPU", 0.0), found.get("GPU", 0.0), placement.engines)
         self._jobs: dict[Handle, tuple[Job, Any]] = {}
@@ -92,6 +95,7 @@ class RayBackend:
         self._release_idle()
         if self._owned:
             self._ray.shutdown()
+        shutil.rmtree(self._temp, ignore_errors=True)
 
     def _new_actor(self, job: Job) -> Any:
         # An idle engine must not hold a CPU against the scheduler's own count; a GPU it really occupies.
@@ -103,14 +107,12 @@ class RayBackend:
         self._idle.clear()
 
 
-def _init_arguments(placement: Placement, cpus: int) -> dict[str, Any]:
+def _init_arguments(placement: Placement, cpus: int, temp: str) -> dict[str, Any]:
     quiet = {"log_to_driver": False, "include_dashboard": False, "configure_logging": False}
     # Workers import this package wherever it lies; OMP threads are the stages' business.
     env = {"env_vars": {"PYTHONPATH": os.environ.get("PYTHONPATH", ""), "TOKENIZERS_PARALLELISM": "false"}}
     if placement.ray_address is not None:
         return {"address": placement.ray_address, "log_to_driver": False, "runtime_env": env}
-    # A directory of our own: a stale marker of another cluster in the shared one would be joined (facts).
-    temp = tempfile.mkdtemp(prefix="s1sweep-ray-", dir="/tmp")
     return {
         "address": "local",
         "num_cpus": cpus,

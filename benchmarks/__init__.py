@@ -1,0 +1,3 @@
+"""Measurements with a named baseline in the same run: `python -m benchmarks.NAME [--json]`. Results are in
+RESULTS.md.
+"""

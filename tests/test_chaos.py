@@ -1,0 +1,71 @@
+"""Rounds of kill -9 at random moments: of the scheduler, or of a worker under it. `make test-long` runs them."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from s1sweep.store import Store, same_result
+from tests.helpers import cli, cli_env
+
+pytestmark = [pytest.mark.long, pytest.mark.timeout(3600)]
+
+GRID = ["-m", "data=random,s1k", "extrapolation=none,wait", "task=tiny_calc", "train.steps=6", "data.size=48"]
+COMMAND = ["run", *GRID, "task.limit=24", "name=chaos", "tracking=none"]
+ROUNDS = int(os.environ.get("S1SWEEP_CHAOS_ROUNDS", "20"))
+
+
+def records(root: Path) -> dict[str, dict]:
+    store = Store(root)
+    found = {name: store.record(name) for name in store.stage_ids()}
+    return {name: record for name, record in found.items() if record}
+
+
+def workers(pid: int) -> list[psutil.Process]:
+    """Ray's worker processes below a scheduler that are at work (Ray renames them to what they run)."""
+    with_names = [(p, " ".join(p.cmdline())) for p in psutil.Process(pid).children(recursive=True)]
+    return [p for p, name in with_names if name.startswith("ray::") and "IDLE" not in name]
+
+
+def test_every_round_finishes_with_the_undisturbed_records(tmp_path: Path) -> None:
+    calm = tmp_path / "calm" / "store"
+    calm.parent.mkdir()
+    assert cli(*COMMAND, root=calm).returncode == 0
+    expected = records(calm)
+    rng = random.Random(int(os.environ.get("S1SWEEP_CHAOS_SEED", "0")))
+    for number in range(ROUNDS):
+        root = tmp_path / f"round{number}" / "store"
+        root.parent.mkdir()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "s1sweep.cli", *COMMAND],
+            env=cli_env(root),
+            cwd=root.parent,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        victim, wait = rng.choice(["scheduler", "worker"]), rng.uniform(4, 40)
+        time.sleep(wait)
+        if victim == "scheduler":
+            process.send_signal(signal.SIGKILL)
+        else:
+            for worker in rng.sample(found, 1) if (found := workers(process.pid)) else []:
+                worker.kill()
+        process.wait(timeout=600)
+        kept = records(root)
+        done = cli(*COMMAND, root=root)
+        story = f"round {number}: {victim} killed after {wait:.1f} s"
+        assert done.returncode == 0, f"{story}\n{done.stderr}"
+        after = records(root)
+        assert {n: after[n] for n in kept} == kept, story
+        assert after.keys() == expected.keys(), story
+        for name, record in after.items():
+            assert same_result(record, expected[name]), f"{story}: {name}"
+        print(f"{story}: {len(kept)} stages kept, {len(after) - len(kept)} run after")

@@ -1,0 +1,140 @@
+"""Real vLLM, greedy, fp32: every cell of a grid equals the naive reference, and the same cell run alone, token for
+token.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from s1sweep import testbed
+from s1sweep.decoding.decode import drive, serve
+from s1sweep.decoding.readout import READOUTS
+from s1sweep.runtime.job import Item, Resources
+from s1sweep.sources import questions
+from s1sweep.spec import CellConfig, DecodeStage
+from tests import naive
+from tests.helpers import compose
+
+pytestmark = pytest.mark.slow
+
+QUESTIONS = 4
+GRID = [
+    "train=none",
+    "task=tiny_calc,tiny_hard",
+    f"task.limit={QUESTIONS}",
+    "method.max_thinking_tokens=6,40,160",
+    "extrapolation.num_ignore=0,1,3",
+    "extrapolation.string='',Wait",
+    "method.max_answer_tokens=8",
+]
+
+
+@pytest.fixture(scope="module")
+def engine():
+    from s1sweep.decoding.vllm_engine import warm_engine
+
+    return warm_engine(compose("train=none")[0].cell.model, str(testbed.BASE), Resources(kv_cache_mb=128))
+
+
+@pytest.fixture(scope="module")
+def chat():
+    from s1sweep.decoding.chat import Chat, load_tokenizer
+
+    model = compose("train=none")[0].cell.model
+    return Chat(model, load_tokenizer(model))
+
+
+def decode(cells: list[CellConfig], engine, chat, out: Path) -> list[list[dict]]:
+    """The readouts of each cell, decoded in one session."""
+    items = []
+    for i, config in enumerate(cells):
+        c = config.cell
+        (out / str(i)).mkdir(parents=True)
+        spec = DecodeStage(
+            model=c.model, task=c.task, method=c.method, extrapolation=c.extrapolation, sampling=c.sampling
+        )
+        items.append(Item(spec, {}, out / str(i)))
+    for _, done in drive(serve(items, engine, chat)):
+        if isinstance(done, Exception):
+            raise done
+    return [[json.loads(line) for line in (item.out / READOUTS).read_text().splitlines()] for item in items]
+
+
+def test_a_grid_equals_the_naive_reference(engine, chat, tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(testbed.BASE, dtype="float32").eval()
+    tokenizer = AutoTokenizer.from_pretrained(testbed.BASE)
+    cells = compose(*GRID)
+    for config, rows in zip(cells, decode(cells, engine, chat, tmp_path), strict=True):
+        c = config.cell
+        for question, row in zip(questions(c.task), rows, strict=True):
+            expected = naive.cell(
+                model,
+                tokenizer,
+                question.question,
+                c.method.max_thinking_tokens,
+                c.extrapolation.num_ignore,
+                c.extrapolation.string,
+                c.method.max_answer_tokens,
+            )
+            where = (question.id, c.method.max_thinking_tokens, c.extrapolation)
+            assert row["thinking_ids"] == expected["thinking"], where
+            assert row["answer_ids"] == expected["answer"], where
+            assert (row["ended"] == "forced") == expected["forced"], where
+
+
+def test_a_cell_alone_and_in_a_grid(engine, chat, tmp_path: Path) -> None:
+    cells = compose(*GRID)
+    together = decode(cells, engine, chat, tmp_path / "grid")
+    for i in (0, 7, 17, len(cells) - 1):
+        engine._llm.reset_prefix_cache()
+        assert decode([cells[i]], engine, chat, tmp_path / f"alone{i}") == [together[i]]
+
+
+def test_samples_are_reproducible_and_differ(engine, chat, tmp_path: Path) -> None:
+    """Sampled streams depend on their place, not on company, order or how far others read."""
+    grid = ["train=none", "task=tiny_hard", f"task.limit={QUESTIONS}", "sampling=sampled", "sampling.samples=3"]
+    short = compose(*grid, "method.max_thinking_tokens=150")
+    (first,) = decode(short, engine, chat, tmp_path / "a")
+    both = decode(compose(*grid, "method.max_thinking_tokens=20,150"), engine, chat, tmp_path / "b")
+    assert both[1] == first
+    for a, b in zip(*both, strict=True):
+        assert b["thinking_ids"][: len(a["thinking_ids"])] == a["thinking_ids"]
+    thoughts = {(r["question_id"], tuple(r["thinking_ids"])) for r in first}
+    assert len(thoughts) > QUESTIONS  # three samples of a question are not one
+    (replicate,) = decode(compose(*grid, "sampling.replicate=1"), engine, chat, tmp_path / "c")
+    assert [r["thinking_ids"] for r in replicate] != [r["thinking_ids"] for r in first]
+
+
+def test_other_weights_in_a_warm_engine(engine, chat, tmp_path: Path) -> None:
+    """After a reload the engine decodes as if it had always had these weights: no token of the old ones remains."""
+    import shutil
+
+    from safetensors.torch import load_file, save_file
+
+    changed = tmp_path / "changed"
+    shutil.copytree(testbed.BASE, changed)
+    weights = load_file(changed / "model.safetensors")
+    name = next(n for n in weights if n.endswith("down_proj.weight"))
+    weights[name] = weights[name] * 0.5
+    save_file(weights, changed / "model.safetensors", metadata={"format": "pt"})
+    cells = compose("train=none", "task=tiny_calc", f"task.limit={QUESTIONS}")
+    (before,) = decode(cells, engine, chat, tmp_path / "before")
+    engine.load(str(changed))
+    (other,) = decode(cells, engine, chat, tmp_path / "other")
+    engine.load(str(testbed.BASE))
+    (after,) = decode(cells, engine, chat, tmp_path / "after")
+    assert before == after != other
+
+
+def test_stop_must_be_one_token(chat) -> None:
+    from s1sweep.decoding.chat import Chat, load_tokenizer
+    from s1sweep.errors import UserError
+
+    model = compose("train=none", "model.delimiters.think_stop=['<|im_start|>answer']")[0].cell.model
+    with pytest.raises(UserError, match=r"think_stop='<\|im_start\|>answer' is 2 tokens"):
+        Chat(model, load_tokenizer(model))

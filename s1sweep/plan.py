@@ -244,6 +244,8 @@ def series_key(cell: CellSpec, stages: Mapping[str, str]) -> str:
     """The same for cells that differ only in how much compute they may use: one curve."""
     spec = encode(cell)
     del spec["method"]["max_thinking_tokens"], spec["extrapolation"]["num_ignore"]
+    if "train" not in stages:
+        del spec["pool"], spec["data"]  # of no effect without training
     arm = {kind: stages[kind] for kind in ("select", "train") if kind in stages}
     return digest([spec, arm])[:12]
 

@@ -77,6 +77,7 @@ def test_series_differ_only_in_compute() -> None:
     assert len(set(keys("extrapolation=wait,hmm"))) == 2
     assert len(set(keys("data=random,s1k"))) == 2
     assert len(set(keys("task=tiny_calc,tiny_hard"))) == 2
+    assert len(set(keys("train=none", "data=random,s1k"))) == 1
 
 
 def test_axes_name_choices_and_values() -> None:

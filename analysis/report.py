@@ -1,0 +1,157 @@
+"""A sweep's page: one self-contained HTML file that opens from disk and loads nothing.
+
+Gathers what the records say and hands it to templates/report.html; computes no statistic itself.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from s1sweep.data.pool import read_jsonl
+from s1sweep.store import Store, Sweep
+
+from . import papertables, plots, results
+from .curves import styles
+from .labels import Column, arm, arm_label, arm_order, axis_value, columns, shown, task_label, varying_axes
+from .results import CellResult, record_of
+from .samples import samples, script_json
+from .tables import percent
+
+SYNTHETIC = "Synthetic: the packaged testbed made these figures. They are not evidence about language models."
+GLYPHS = {"o": "●", "s": "■", "D": "◆", "^": "▲", "v": "▼", "P": "✚"}
+
+
+def write(sweep: Sweep, out: str | None = None) -> Path:
+    """Write the page, by default `report.html` in the sweep's folder; returns its path. Needs jinja2 and matplotlib."""
+    from jinja2 import Environment, FileSystemLoader
+
+    templates = FileSystemLoader(Path(__file__).parent / "templates")
+    environment = Environment(loader=templates, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters.update(percent=percent, points=_points, when=_when)
+    page = environment.get_template("report.html").render(_context(sweep))
+    path = Path(out).expanduser() if out else sweep.dir / "report.html"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
+def _context(sweep: Sweep) -> dict[str, Any]:
+    from markupsafe import Markup
+
+    cells = results.load(sweep)
+    done = [cell for cell in cells if cell.missing is None]
+    axes = columns(cells)
+    shown = samples(sweep.store, cells)
+    browser = {
+        "questions": shown.questions,
+        "groups": shown.groups,
+        "cells": [
+            {
+                "key": cell.key,
+                "task": task_label(cell),
+                "label": " · ".join(_named(axis, i) for axis in axes[1:]) or task_label(cell),
+                "accuracy": percent(cell.accuracy),
+                "group": shown.cells[cell.key],
+            }
+            for i, cell in enumerate(cells)
+            if cell.key in shown.cells
+        ],
+    }
+    arms = sorted({arm(cell) for cell in cells}, key=arm_order)
+    first = papertables.extrapolation_table(cells)
+    others = (papertables.extrapolation_table(cells, which) for which in arms)
+    grids = [first, *(grid for grid in others if grid and grid.setting != first.setting)] if first else []
+    look = styles(done)
+    return {
+        "info": {"notes": "", "tags": [], **sweep.info()},
+        "synthetic": SYNTHETIC if any(_testbed(cell) for cell in cells) else None,
+        "cells": cells,
+        "done": done,
+        "axes": axes,
+        "intervals": sorted({cell.interval for cell in done if cell.interval}),
+        "subsets": papertables.subset_table(cells),
+        "extrapolations": grids,
+        "panels": {task: Markup(svg) for task, svg in plots.panels_svg(cells).items()},
+        "arms": [(look.labels[which], colour, which in look.hollow) for which, colour in look.colours.items()],
+        "strings": [(look.string_label(string), GLYPHS[look.marker(string)]) for string in look.strings],
+        "trainings": _trainings(sweep.store, cells),
+        "failures": _failures(sweep.store, cells),
+        "made": _provenance(sweep.store, cells),
+        "browser": Markup(script_json(browser)),
+        "shortened": shown.shortened,
+    }
+
+
+def _named(axis: Column, i: int) -> str:
+    """A value that speaks for itself alone, a number with its heading."""
+    value = axis.values[i]
+    return f"{axis.heading} {value}" if value[:1].isdigit() and "×" not in value else value
+
+
+def _testbed(cell: CellResult) -> bool:
+    trained = cell.spec["train"]["kind"] != "none"
+    return cell.spec["model"]["source"] == "testbed" or (trained and cell.spec["pool"]["path"] is None)
+
+
+def _trainings(store: Store, cells: Sequence[CellResult]) -> list[dict[str, Any]]:
+    """One row per distinct training: its arm, summary and losses by logged step; a reason where it has no record."""
+    found: dict[str, CellResult] = {cell.stages["train"]: cell for cell in cells if "train" in cell.stages}
+    arms = [arm(cell) for cell in found.values()]
+    recipes = [axis for axis in varying_axes(list(found.values())) if axis.split(".")[0] in ("pool", "model", "train")]
+    rows = []
+    for stage, cell in sorted(found.items(), key=lambda item: arm_order(arm(item[1]))):
+        names = [arm_label(arm(cell), arms), *(f"{axis}={shown(axis_value(cell, axis))}" for axis in recipes)]
+        row: dict[str, Any] = {"arm": ", ".join(names), "stage": stage, "losses": []}
+        record = record_of(store, stage)
+        if record:
+            row |= record["result"]["summary"]
+            row["seconds"] = record["provenance"].get("cost", {}).get("train_seconds")
+            history = store.outputs(stage) / "history.jsonl"
+            row["losses"] = [step["loss"] for step in read_jsonl(history)] if history.exists() else []
+        else:
+            failure = store.failure(stage)
+            row["missing"] = f"failed: {failure['message']}" if failure else "not run yet"
+        rows.append(row)
+    return rows
+
+
+def _failures(store: Store, cells: Sequence[CellResult]) -> list[dict[str, Any]]:
+    """Stages against which a failure stands, with the number of cells that need them."""
+    needed: dict[str, int] = {}
+    for cell in cells:
+        for stage in cell.stages.values():
+            needed[stage] = needed.get(stage, 0) + (cell.missing is not None)
+    return [{"stage": s, "cells": n, **failure} for s, n in needed.items() if n and (failure := store.failure(s))]
+
+
+def _provenance(store: Store, cells: Sequence[CellResult]) -> dict[str, Any]:
+    """Versions of code and libraries that made the records, and when the last one was finished."""
+    versions: dict[str, set[str]] = {}
+    last = None
+    for stage in dict.fromkeys(stage for cell in cells for stage in cell.stages.values()):
+        record = record_of(store, stage)
+        if record is None:
+            continue
+        made = record["provenance"]
+        last = max(last or 0, made["started"] + made["seconds"])
+        for name, version in {**made["code"], **made["environment"]}.items():
+            if name not in ("executable", "platform"):
+                versions.setdefault(name, set()).add(version[:12] if name == "commit" else version)
+    return {"versions": {name: ", ".join(sorted(found)) for name, found in versions.items()}, "last": last}
+
+
+def _points(losses: Sequence[float], width: int = 160, height: int = 32) -> str:
+    """SVG polyline points of a sparkline, at most one per unit of width."""
+    kept = losses[:: max(1, len(losses) // width)]
+    low, span = min(kept), (max(kept) - min(kept)) or 1
+    across = max(1, len(kept) - 1)
+    return " ".join(
+        f"{width * i / across:.1f},{height - 2 - (height - 4) * (loss - low) / span:.1f}" for i, loss in enumerate(kept)
+    )
+
+
+def _when(seconds: float | None) -> str:
+    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(seconds)) if seconds else "–"

@@ -1,0 +1,214 @@
+"""The page and the figure: self-contained, safe with any text, and working in a browser."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from s1sweep.analysis import plots, report, results, samples
+from s1sweep.analysis.curves import PLAIN, curves
+from s1sweep.errors import UserError
+from s1sweep.store import Store
+from tests.test_analysis import fabricate
+
+NASTY = (
+    "</script><script>document.title='owned'</script><img src=x onerror=alert(1)> "
+    "Find $\\frac{1}{2}\\text{<b>}$ & \u2028 &lt;"
+)
+
+
+class Page(HTMLParser):
+    """Tags with attributes, and the text outside scripts and styles."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.scripts: list[str] = []
+        self._inside = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self._inside = tag
+        if tag == "script":
+            self.scripts.append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._inside = ""
+
+    def handle_data(self, data: str) -> None:
+        if self._inside == "script":
+            self.scripts[-1] += data
+        elif self._inside != "style":
+            self.text += data
+
+
+def nasty_task(tmp_path: Path) -> str:
+    path = tmp_path / "nasty.jsonl"
+    rows = [{"id": f"<i>{n}</i>", "question": f"{n} {NASTY}", "answer": "<u>4</u>"} for n in range(3)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+@pytest.fixture
+def page(root: Path, tmp_path: Path) -> Path:
+    """A page with nasty questions, a failed arm, extrapolations and a curve."""
+    task = ("task=file", "task.name=nasty", "task.grader=math", f"task.path={nasty_task(tmp_path)}")
+    fabricate(root, *task, "data=random,longest", "extrapolation=none,wait", failing=["train-tiny-longest"])
+    return report.write(fabricate(root, *task, "method.max_thinking_tokens=16,64"))
+
+
+def browser_data(html: str) -> dict[str, Any]:
+    return json.loads(Page(html).scripts[0])
+
+
+def test_the_page_is_one_file_that_loads_nothing(page: Path) -> None:
+    html = page.read_text(encoding="utf-8")
+    assert page.name == "report.html"
+    found = Page(html)
+    assert "default-src 'none'" in html
+    for tag, attributes in found.tags:
+        assert tag not in ("link", "img", "iframe", "object", "embed", "base")
+        for name in ("src", "href", "xlink:href"):
+            assert not attributes.get(name) or str(attributes[name]).startswith("#"), (tag, attributes)
+    assert not re.search(r"url\((?!#)|@import", html)
+
+
+def test_text_from_data_is_text(page: Path) -> None:
+    html = page.read_text(encoding="utf-8")
+    found = Page(html)
+    assert [tag for tag, _ in found.tags].count("script") == len(found.scripts) == 2
+    assert not [tag for tag, _ in found.tags if tag in ("u", "forcing")]
+    assert "RuntimeError: lost <b>GPU</b>" in found.text
+    assert "budget <forcing> & friends" in found.text
+    assert f"0 {NASTY}" in browser_data(html)["questions"]["0"].values()
+
+
+def test_script_json_has_nothing_that_ends_a_script() -> None:
+    value = {"a": "</script><!-- & \u2028\u2029 é"}
+    text = samples.script_json(value)
+    assert json.loads(text) == value
+    assert not set("<>&\u2028\u2029") & set(text)
+
+
+def test_the_page_shows_missing_cells_failures_and_the_synthetic_note(page: Path) -> None:
+    text = " ".join(Page(page.read_text(encoding="utf-8")).text.split())
+    assert "6 cells, 4 with a number, 2 missing" in text
+    assert "holds up 2 cells" in text
+    assert report.SYNTHETIC in text
+    assert '2× "Wait"' in text
+
+
+def test_a_sweep_without_a_single_number_has_a_page(root: Path, tmp_path: Path) -> None:
+    sweep = fabricate(root, "task=tiny_calc", failing=["select-"])
+    path = report.write(sweep, str(tmp_path / "deep" / "page.html"))
+    assert "select failed" in Page(path.read_text(encoding="utf-8")).text
+    with pytest.raises(UserError, match="nothing to draw"):
+        plots.curve(results.load(sweep), tmp_path / "curve.svg")
+
+
+def test_long_traces_stay_within_the_budget_and_keep_what_was_appended(root: Path) -> None:
+    sweep = fabricate(root, "task=tiny_calc", "extrapolation=none,wait")
+    cells = results.load(sweep)
+    all_of_it = samples.samples(sweep.store, cells)
+    assert not all_of_it.shortened
+    some = samples.samples(sweep.store, cells, budget=20_000)
+    assert some.shortened
+    assert len(samples.script_json(some.groups)) < 21_000
+    for group in some.groups.values():
+        full = all_of_it.groups[next(k for k, g in some.groups.items() if g is group)]["rows"]
+        assert [row["id"] for row in group["rows"]] == [row["id"] for row in full[: len(group["rows"])]]
+    pieces = samples._fitted([["x" * 9_000, False], ["Wait", True], ["y" * 1_000, False]], 1_000)
+    assert pieces[1] == ["Wait", True]
+    assert "8,100 characters left out" in pieces[0][0]
+
+
+def test_the_figure_is_reproducible_and_keeps_its_text(root: Path, tmp_path: Path) -> None:
+    cells = results.load(fabricate(root, "task=tiny_calc,tiny_choice", "method.max_thinking_tokens=16,64,128"))
+    one, two = (plots.curve(cells, tmp_path / f"{name}.svg").read_bytes() for name in ("one", "two"))
+    assert one == two
+    assert b">mean thinking tokens (log scale)</text>" in one
+    assert plots.curve(cells, tmp_path / "curve.png").read_bytes()[:4] == b"\x89PNG"
+    with pytest.raises(UserError, match="no figure file"):
+        plots.curve(cells, tmp_path / "curve.docx")
+
+
+def test_each_point_of_a_panel_names_its_cell(root: Path) -> None:
+    cells = results.load(fabricate(root, "task=tiny_calc,tiny_choice", "extrapolation=none,wait"))
+    panels = plots.panels_svg(cells)
+    assert list(panels) == ["tiny_calc", "tiny_choice"]
+    for task, svg in panels.items():
+        keys = re.findall(r'class="point" data-cell="(\w+)"', svg)
+        assert sorted(keys) == sorted(cell.key for cell in cells if cell.axes["task"] == task)
+        assert "<style" not in svg and plots.INK not in svg and "currentColor" in svg
+    ids = re.findall(r' id="([^"]+)"', "".join(panels.values()))
+    assert len(ids) == len(set(ids))
+
+
+def test_curves_run_over_caps_and_over_ignores(root: Path) -> None:
+    fabricate(root, "task=tiny_calc", "method.max_thinking_tokens=64,16,256")
+    sweep = fabricate(root, "task=tiny_calc", "extrapolation=wait", "extrapolation.num_ignore=4,1,2")
+    plain, wait = curves(results.load(sweep))
+    assert (plain.string, wait.string) == (PLAIN, "Wait")
+    assert [cell.spec["method"]["max_thinking_tokens"] for cell in plain.cells] == [16, 64, 256]
+    assert wait.anchored
+    assert [cell.spec["extrapolation"]["num_ignore"] for cell in wait.cells] == [0, 1, 2, 4]
+
+
+# --- in a browser
+
+
+def dump(page: Path, tmp_path: Path, fragment: str = "") -> tuple[str, str]:
+    """The page's DOM after its scripts ran, and what it said on the console."""
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("chromium is not installed (apt-get install chromium)")
+    quiet = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
+    done = subprocess.run(
+        [
+            chromium,
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            *quiet,
+            f"--user-data-dir={tmp_path / 'chromium'}",
+            "--enable-logging=stderr",
+            "--virtual-time-budget=4000",
+            "--dump-dom",
+            page.as_uri() + fragment,
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    return done.stdout, "\n".join(line for line in done.stderr.splitlines() if "CONSOLE" in line)
+
+
+def test_the_browser_shows_the_first_sample_and_reports_no_error(page: Path, tmp_path: Path) -> None:
+    dom, console = dump(page, tmp_path)
+    assert console == ""
+    found = Page(dom)
+    shown = " ".join(found.text.split())
+    assert "Question <i>0</i>" in shown
+    assert " ".join(NASTY.replace("\u2028", " ").split()) in shown
+    assert "<title>made" in dom and "owned'</script>" not in re.sub(r"<script.*?</script>", "", dom, flags=re.DOTALL)
+    assert not [tag for tag, _ in found.tags if tag == "img"]
+    assert "gold answer<u>4</u>" in found.text
+
+
+def test_a_link_opens_its_sample_with_appended_strings_marked(page: Path, root: Path, tmp_path: Path) -> None:
+    cells = results.load(Store(root).sweep(None))
+    wait = next(cell for cell in cells if cell.spec["extrapolation"]["num_ignore"] and cell.missing is None)
+    dom, console = dump(page, tmp_path, f"#sample={wait.key}/%3Ci%3E2%3C%2Fi%3E")
+    assert console == ""
+    assert "Question <i>2</i>" in Page(dom).text
+    assert dom.count("<mark>Wait</mark>") == 2

@@ -22,14 +22,24 @@ from s1sweep.runtime.worker import execute, log_to
 from s1sweep.spec import Placement
 from s1sweep.store import LOG
 
+# A local Ray inherits these; a cluster's workers are given them.
+_ENV = {
+    "PYTHONPATH": "",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # how soon Ray Train sees that a training has ended
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+
 
 class RayBackend:
     """Carries jobs to a local Ray or to the cluster at `placement.ray_address`."""
 
     def __init__(self, placement: Placement, cpus: int) -> None:
-        os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        for name, value in _ENV.items():
+            os.environ.setdefault(name, value)
         import ray
 
         self._ray = ray
@@ -108,10 +118,8 @@ class RayBackend:
 
 
 def _init_arguments(placement: Placement, cpus: int, temp: str) -> dict[str, Any]:
-    quiet = {"log_to_driver": False, "include_dashboard": False, "configure_logging": False}
-    # Workers import this package wherever it lies; OMP threads are the stages' business.
-    env = {"env_vars": {"PYTHONPATH": os.environ.get("PYTHONPATH", ""), "TOKENIZERS_PARALLELISM": "false"}}
     if placement.ray_address is not None:
+        env = {"env_vars": {name: os.environ[name] for name in _ENV if name in os.environ}}
         return {"address": placement.ray_address, "log_to_driver": False, "runtime_env": env}
     return {
         "address": "local",
@@ -119,8 +127,9 @@ def _init_arguments(placement: Placement, cpus: int, temp: str) -> dict[str, Any
         "num_gpus": placement.gpus,
         "object_store_memory": 256 << 20,
         "_temp_dir": temp,
-        "runtime_env": env,
-        **quiet,
+        "log_to_driver": False,
+        "include_dashboard": False,
+        "configure_logging": False,
     }
 
 
@@ -153,6 +162,7 @@ def launch_ranks(fn: RankFunction, config: dict[str, Any], resources: Resources)
     """Run a per-rank function under Ray Train."""
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.train.v2.api.exceptions import WorkerGroupError
 
     gpus = resources.gpus_per_train_worker
     with tempfile.TemporaryDirectory(prefix="s1sweep-train-") as storage:
@@ -170,7 +180,11 @@ def launch_ranks(fn: RankFunction, config: dict[str, Any], resources: Resources)
                 name=uuid.uuid4().hex, storage_path=storage, failure_config=FailureConfig(max_failures=0)
             ),
         )
-        trainer.fit()
+        try:
+            trainer.fit()
+        except WorkerGroupError as error:
+            # What the rank raised, or what became of it, says more than that the group failed.
+            raise error.worker_failures[min(error.worker_failures)] from error
 
 
 def _rank(loop: dict[str, Any]) -> None:

@@ -27,6 +27,17 @@ STAGES = {
 }
 
 
+# Ray's words for a process that went away, by name: this file does not know Ray.
+LOST = {
+    "ActorDiedError",
+    "ActorUnavailableError",
+    "NodeDiedError",
+    "RayActorError",
+    "WorkerCrashedError",
+    "WorkerHealthCheckFailedError",
+}
+
+
 def execute(job: Job, launch_ranks: LaunchRanks, own_process: bool) -> list[Outcome]:
     """Run a job's stages and publish their records. Never raises for a failing stage: it is an outcome.
 
@@ -84,6 +95,8 @@ def classify(error: BaseException) -> FailureKind:
     """The class of a failure, by the error and its causes."""
     seen: BaseException | None = error
     while seen is not None:
+        if type(seen).__name__ in LOST:
+            return "worker_lost"
         text = f"{type(seen).__name__}: {seen}".lower()
         if isinstance(seen, MemoryError) or "out of memory" in text or "outofmemory" in text:
             return "out_of_memory"
@@ -92,8 +105,9 @@ def classify(error: BaseException) -> FailureKind:
 
 
 def _one_line(error: BaseException) -> str:
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[-1] if text else ''}"[:500]
+    lines = str(error).strip().splitlines()
+    text = f"{type(error).__name__}: {lines[0] if lines else ''}"
+    return text if len(text) <= 200 else f"{text[:199]}…"
 
 
 @contextlib.contextmanager

@@ -30,7 +30,7 @@ def solve(question: str) -> list[int]:
     head = int(parts.pop(0)) if parts[0].isdigit() else None
     operands = [part[1:] for part in parts]
     assert "".join(part[0] for part in parts) == LABELS[: len(parts)]
-    seen = [0 if name == "count" or head is None else head]
+    seen = [head or 0]
     for i, operand in enumerate(operands):
         last = seen[-1]
         if name == "calc":
@@ -42,7 +42,7 @@ def solve(question: str) -> list[int]:
         elif name == "sum":
             seen.append(sum(map(int, operands[: i + 1])) % 10)
         elif name == "count":
-            seen.append(operands[: i + 1].count(str(head)) % 10)
+            seen.append(len([x for x in operands[: i + 1] if x in "02468"]) % 10)
         elif name == "walk":
             seen.append(RING[operand](last))
         elif name == "swap":
@@ -61,7 +61,10 @@ def faulty_steps(question: str, thinking: str) -> int:
     operands = [part[1:] for part in question.split("\n")[0].split() if part[0] in LABELS and part not in DOMAINS]
     for line in thinking.splitlines():
         for step in re.sub(r"^(Wait|Hmm|Alternatively) ", "", line).split(";"):
-            if re.fullmatch(r"\d:[A-D]", step):
+            if compared := re.fullmatch(r"([A-D])(\d):(\d)([ny])", step):
+                letter, choice, value, same = compared.groups()
+                assert f"({letter}) {choice}" in question
+                wrong += int(value) != states[-1] or (choice == value) != (same == "y")
                 continue
             at = LABELS.index(step[0])
             assert operands[at] in step, (question, step)
@@ -92,15 +95,15 @@ def test_traces_are_right(domain: str, style: str) -> None:
             assert len(set(problem.choices)) == 4
             assert problem.choices["ABCD".index(problem.answer)] == problem.value
         text = trace(rng, problem, style)
-        wrong = faulty_steps(problem.question, text)
+        wrong = faulty_steps(problem.prompt, text)
         if style == "slip":
             assert wrong >= 1
             repair = text.splitlines()[-1]
-            assert repair.startswith("Wait ") and faulty_steps(problem.question, repair) == 0
+            assert repair.startswith("Wait ") and faulty_steps(problem.prompt, repair) == 0
         else:
             assert wrong == 0
         last = text.splitlines()[-1]
-        assert last.endswith(f"{problem.value}:{problem.answer}" if problem.choices else problem.value)
+        assert last.endswith(f"{problem.answer}{problem.value}:{problem.value}y" if problem.choices else problem.value)
 
 
 def test_generation_depends_on_the_seed_alone() -> None:
@@ -205,7 +208,7 @@ def test_pool_answers_and_traces_are_right(committed: list[dict[str, Any]]) -> N
         if fault(row) is None:
             last = row["thinking"].splitlines()[-1]
             assert faulty_steps(row["question"], last) == 0
-            assert last.endswith(f"{value}:{row['answer']}" if offered else value)
+            assert last.endswith(f"{row['answer']}{value}:{value}y" if offered else value)
     for row in committed[:300]:
         assert row["trace_tokens"] == len(tokenizer(row["thinking"], add_special_tokens=False).input_ids)
 
@@ -221,10 +224,10 @@ def test_tasks_are_held_out(committed: list[dict[str, Any]], task_rows: dict[str
 
 
 def test_training_stream_stays_in_its_fold() -> None:
-    from s1sweep.testbed.base import documents
+    from s1sweep.testbed.base import PHASES, documents
 
-    stream = documents(0)
-    for _ in range(500):
+    streams = [documents(0, phase) for phase in PHASES]
+    for stream in streams * 200:
         given, learned = next(stream)
         assert "<|im_start|>think" not in given + learned
         question = given.removeprefix("<|im_start|>user\n").split("<|im_end|>")[0].split("\n")[0]

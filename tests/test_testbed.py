@@ -203,7 +203,7 @@ def test_pool_answers_and_traces_are_right(committed: list[dict[str, Any]]) -> N
     tokenizer = build()
     for row in committed:
         value = str(solve(row["question"])[-1])
-        offered = dict(re.findall(r"^\(([A-D])\) (\d)$", row["question"], re.MULTILINE))
+        offered = dict(re.findall(r"^\(([A-D])\) (\d)\b", row["question"], re.MULTILINE))
         assert (offered[row["answer"]] if offered else row["answer"]) == value
         if fault(row) is None:
             last = row["thinking"].splitlines()[-1]
@@ -257,7 +257,10 @@ def test_weights_are_small_and_know_the_arithmetic() -> None:
     assert (BASE / "model.safetensors").stat().st_size <= 4_000_000
     model, tokenizer = load(BASE)
     assert {p.dtype for p in model.parameters()} == {torch.float32}
-    assert model.config.head_dim >= 32 and model.config.max_position_embeddings == 2048
+    assert (
+        model.config.hidden_size // model.config.num_attention_heads >= 32
+        and model.config.max_position_embeddings == 2048
+    )
     rng = random.Random(1)
     short = [draw_in_fold(rng, "task", name, 4) for name in DOMAINS for _ in range(4)]
     long = [draw_in_fold(rng, "task", name, 14) for name in DOMAINS for _ in range(4)]
@@ -273,11 +276,11 @@ def test_weights_are_small_and_know_the_arithmetic() -> None:
 
 
 def test_strong_flags_are_the_base_s_own(committed: list[dict[str, Any]]) -> None:
-    sample = random.Random(2).sample(committed, 60)
+    sample = random.Random(2).sample(committed, 40)
     measured = pool_module.measure(BASE, sample)
     agree = sum(m == row["strong_correct"] for m, row in zip(measured, sample, strict=True))
     # Not all: float sums depend on batch shape and machine, and a guess may sit on a tie.
-    assert agree >= 57
+    assert agree >= 38
 
 
 def test_paths_import_nothing_heavy() -> None:

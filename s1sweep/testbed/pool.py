@@ -64,7 +64,7 @@ def _spoil(row: dict[str, Any], fault: str) -> dict[str, Any]:
     """Give a row one of the faults that s1's quality filter drops."""
     changes: dict[str, dict[str, Any]] = {
         "asy": {"question": row["question"] + "\n[asy] draw((0,0)--(1,1)); [/asy]"},
-        "bold": {"thinking": row["thinking"] + f"\n**{row['answer']} = 0{len(row['id'])}**"},
+        "bold": {"thinking": row["thinking"] + f"\n**{row['answer']}=0{len(row['id'])}**"},
         "image": {"question": row["question"] + "\n![Image](figure.png)"},
         "page": {"question": row["question"] + " see p12."},
         "empty": {"thinking": ""},

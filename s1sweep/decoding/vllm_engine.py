@@ -73,6 +73,7 @@ class VllmEngine:
             args["kv_cache_memory_bytes"] = resources.kv_cache_mb << 20
         if current_platform.is_cpu():
             args["enforce_eager"] = True
+            args["block_size"] = 32  # the default of 128 caches nothing of the testbed's short prefixes
         self._llm = LLM(**{**args, **model.engine_args})
         self._max_len = model.max_model_len
         self._weights = weights

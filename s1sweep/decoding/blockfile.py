@@ -36,7 +36,7 @@ class Record(NamedTuple):
 
 def write(record: Record) -> bytes | None:
     """The bytes of a record; None if the block is too long for one."""
-    ids = pack(record.block.token_ids)
+    ids = _pack(record.block.token_ids)
     if len(ids) > _MOST:
         return None
     ends = _ENDS.index(record.block.finish)
@@ -77,7 +77,7 @@ def _sound(data: bytes | mmap.mmap, at: int) -> int:
     return size if magic == _MAGIC and len(rest) == size - _CHECKED and zlib.crc32(rest) == checksum else 0
 
 
-def pack(ids: Iterable[int]) -> bytes:
+def _pack(ids: Iterable[int]) -> bytes:
     """Seven bits a byte, lowest first, the high bit on all but a number's last: about 2 bytes a token of a big model.
     (zlib on top gains nothing on blocks this short.)"""
     out = bytearray()

@@ -16,6 +16,7 @@ import hashlib
 import json
 import logging
 import secrets
+import struct
 import time
 from array import array
 from collections.abc import Mapping
@@ -117,4 +118,4 @@ class Tape:
 
     def _advance(self, block: Completion) -> None:
         self._start += len(block.token_ids)
-        self._place.update(blockfile.pack(block.token_ids))
+        self._place.update(struct.pack(f"<{len(block.token_ids)}I", *block.token_ids))

@@ -12,7 +12,7 @@ import asyncio
 import hashlib
 from collections.abc import Sequence
 from contextvars import ContextVar
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from s1sweep.decoding.engine import Completion, Engine, Sampling
@@ -45,7 +45,7 @@ class Stream:
 
     def key(self) -> bytes:
         """What finds the stream on disk again."""
-        return bytes.fromhex(digest([list(self.prefix), list(self.stop_ids), asdict(self.sampling), list(self.item)]))
+        return bytes.fromhex(digest([list(self.prefix), list(self.stop_ids), vars(self.sampling), list(self.item)]))
 
     def seed(self, block: int) -> int:
         """Seed of one block: from the base seed, the item, the path to here, and the block, never reused."""

@@ -5,6 +5,7 @@
     <root>/stages/<stage id>/failed.json       the last failure that a retry would only repeat
     <root>/sweeps/<name>/cells.jsonl           append-only cells of a sweep
     <root>/sweeps/<name>/sweep.json            name, notes, tags, creation
+    <root>/traces/                             decoded blocks: a cache, not the store's own, and may be deleted
     <root>/scheduler.lock                      held by the one scheduler of the store
 
 A record has two halves: `result` is the same for every run that does the same work (hashed JSON, output digests,

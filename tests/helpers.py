@@ -56,6 +56,9 @@ class ScriptedEngine:
         self.decoded = 0
         self.requests: list[tuple[tuple[int, ...], int, Sampling]] = []
 
+    def fingerprint(self) -> dict[str, str]:
+        return {"engine": "scripted"}
+
     async def generate(
         self, prompt_ids: Sequence[int], max_tokens: int, stop_ids: Sequence[int], sampling: Sampling
     ) -> Completion:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from s1sweep import testbed
-from s1sweep.decoding.decode import drive, serve
+from s1sweep.decoding.decode import drive, segments, serve
 from s1sweep.decoding.readout import READOUTS
 from s1sweep.runtime.job import Item, Resources
 from s1sweep.sources import questions
@@ -47,9 +47,12 @@ def chat():
     return Chat(model, load_tokenizer(model))
 
 
-def decode(cells: list[CellConfig], engine, chat, out: Path) -> list[list[dict]]:
-    """The readouts of each cell, decoded in one session."""
+def decode(
+    cells: list[CellConfig], engine, chat, out: Path, traces: Path | None = None, cost: dict | None = None
+) -> list[list[dict]]:
+    """The readouts of each cell, decoded in one session; its cost goes into `cost`."""
     items = []
+    stored = segments(traces, cells[0].cell.model, str(testbed.BASE), engine) if traces else None
     for i, config in enumerate(cells):
         c = config.cell
         (out / str(i)).mkdir(parents=True)
@@ -57,9 +60,11 @@ def decode(cells: list[CellConfig], engine, chat, out: Path) -> list[list[dict]]
             model=c.model, task=c.task, method=c.method, extrapolation=c.extrapolation, sampling=c.sampling
         )
         items.append(Item(spec, {}, out / str(i)))
-    for _, done in drive(serve(items, engine, chat)):
+    for _, done in drive(serve(items, engine, chat, stored)):
         if isinstance(done, Exception):
             raise done
+        if cost is not None:
+            cost.update(done.cost)
     return [[json.loads(line) for line in (item.out / READOUTS).read_text().splitlines()] for item in items]
 
 
@@ -108,6 +113,28 @@ def test_samples_are_reproducible_and_differ(engine, chat, tmp_path: Path) -> No
     assert len(thoughts) > QUESTIONS  # three samples of a question are not one
     (replicate,) = decode(compose(*grid, "sampling.replicate=1"), engine, chat, tmp_path / "c")
     assert [r["thinking_ids"] for r in replicate] != [r["thinking_ids"] for r in first]
+
+
+@pytest.mark.parametrize("sampling", ["greedy", "sampled"])
+def test_a_second_session_over_stored_traces(engine, chat, tmp_path: Path, sampling: str) -> None:
+    """It decodes nothing and says the same; with a further budget it decodes on from what is stored."""
+    grid = [
+        "train=none",
+        "task=tiny_hard",
+        f"task.limit={QUESTIONS}",
+        f"sampling={sampling}",
+        "extrapolation=none,wait",
+    ]
+    short, long = (compose(*grid, f"method.max_thinking_tokens={cap}") for cap in (20, 150))
+    made, reused, further, fresh = ({} for _ in range(4))
+    first = decode(short, engine, chat, tmp_path / "a", tmp_path / "traces", made)
+    assert decode(short, engine, chat, tmp_path / "b", tmp_path / "traces", reused) == first
+    assert (made["reused_tokens"], reused["decoded_tokens"]) == (0, 0)
+    assert reused["reused_tokens"] == made["decoded_tokens"] > 0
+    both = decode([*short, *long], engine, chat, tmp_path / "c", tmp_path / "traces", further)
+    engine._llm.reset_prefix_cache()
+    assert both == decode([*short, *long], engine, chat, tmp_path / "d", None, fresh)
+    assert made["decoded_tokens"] + further["decoded_tokens"] == fresh["decoded_tokens"]
 
 
 def test_other_weights_in_a_warm_engine(engine, chat, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -17,10 +18,12 @@ from s1sweep.decoding.chat import Chat, load_tokenizer, question_text
 from s1sweep.decoding.engine import Engine, Sampling
 from s1sweep.decoding.methods import METHODS
 from s1sweep.decoding.readout import READOUTS, Answer, Readout
-from s1sweep.decoding.trace import Memo, Stream
+from s1sweep.decoding.segments import Segments
+from s1sweep.decoding.trace import Memo, Stream, costs_alone
+from s1sweep.identity import encode, tree_sha256
 from s1sweep.runtime.job import Done, Item, Resources
-from s1sweep.sources import Question, model_path, questions
-from s1sweep.spec import DecodeStage, SamplingSpec
+from s1sweep.sources import Question, model_digest, model_path, questions
+from s1sweep.spec import DecodeStage, ModelSpec, SamplingSpec
 from s1sweep.store import write_progress
 
 VERSION = 1
@@ -36,7 +39,23 @@ def run_all(items: Sequence[Item], resources: Resources, **_: Any) -> Iterator[t
     weights = str(checkpoint / "checkpoint") if checkpoint else model_path(first.model)
     engine = warm_engine(first.model, weights, resources)
     chat = Chat(first.model, load_tokenizer(first.model))
-    yield from drive(serve(items, engine, chat))
+    if resources.traces is None:
+        yield from drive(serve(items, engine, chat))
+        return
+    with closing(segments(Path(resources.traces), first.model, weights, engine)) as stored:
+        yield from drive(serve(items, engine, chat, stored))
+
+
+def segments(traces: Path, model: ModelSpec, weights: str, engine: Engine) -> Segments:
+    """The stored blocks of these weights under this engine; all that tokens depend on beside their stream."""
+    local = Path(weights).is_dir()
+    about = {
+        "decode": VERSION,
+        "weights": tree_sha256(Path(weights), ("*.safetensors", "config.json")) if local else model_digest(model),
+        "model": encode(model),
+        "engine": dict(engine.fingerprint()),
+    }
+    return Segments(traces, about)
 
 
 def drive(stages: AsyncIterator[tuple[Item, Done | Exception]]) -> Iterator[tuple[Item, Done | Exception]]:
@@ -52,9 +71,12 @@ def drive(stages: AsyncIterator[tuple[Item, Done | Exception]]) -> Iterator[tupl
         loop.close()
 
 
-async def serve(items: Sequence[Item], engine: Engine, chat: Chat) -> AsyncIterator[tuple[Item, Done | Exception]]:
-    """Decode all stages at once over one memo of traces."""
-    memo = Memo(engine)
+async def serve(
+    items: Sequence[Item], engine: Engine, chat: Chat, segments: Segments | None = None
+) -> AsyncIterator[tuple[Item, Done | Exception]]:
+    """Decode all stages at once over one memo of traces. A stage's cost is that of the session up to its end."""
+    memo = Memo(engine, segments)
+    requested = 0
     running = {asyncio.ensure_future(_stage(item, memo, chat)): item for item in items}
     while running:
         done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED, timeout=_PROGRESS_EVERY)
@@ -66,10 +88,19 @@ async def serve(items: Sequence[Item], engine: Engine, chat: Chat) -> AsyncItera
             elif error is not None:
                 raise error
             else:
-                yield item, Done(future.result(), {"session_decoded_tokens": memo.decoded})
+                summary, alone = future.result()
+                requested += alone
+                cost = {
+                    "decoded_tokens": memo.decoded,
+                    "reused_tokens": memo.reused,
+                    "requested_tokens": requested,
+                }
+                yield item, Done(summary, cost)
 
 
-async def _stage(item: Item, memo: Memo, chat: Chat) -> dict[str, Any]:
+async def _stage(item: Item, memo: Memo, chat: Chat) -> tuple[dict[str, Any], int]:
+    """A stage's summary, and the tokens it would have cost alone."""
+    costs = costs_alone()
     spec: DecodeStage = item.spec
     asked = questions(spec.task)
     pairs = [(q, sample) for q in asked for sample in range(spec.sampling.samples)]
@@ -80,12 +111,13 @@ async def _stage(item: Item, memo: Memo, chat: Chat) -> dict[str, Any]:
         for readout in several
     ]
     _write(item.out / READOUTS, rows)
-    return {
+    summary = {
         "questions": len(asked),
         "readouts": len(rows),
         "mean_thinking_tokens": fmean(r["thinking_tokens"] for r in rows),
         "mean_answer_tokens": fmean(r["answer_tokens"] for r in rows),
     }
+    return summary, sum(costs.values())
 
 
 async def _question(spec: DecodeStage, question: Question, sample: int, memo: Memo, chat: Chat) -> list[Readout]:

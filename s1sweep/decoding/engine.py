@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,17 @@ class Completion:
     token_ids: tuple[int, ...]
     finish: Literal["stop", "length", "context"]
 
+    @property
+    def tokens(self) -> int:
+        """Tokens the engine made, the stop included."""
+        return len(self.token_ids) + (self.finish == "stop")
+
 
 class Engine(Protocol):
+    def fingerprint(self) -> Mapping[str, Any]:
+        """What the same weights' tokens may differ by from engine to engine, as JSON values."""
+        ...
+
     async def generate(
         self, prompt_ids: Sequence[int], max_tokens: int, stop_ids: Sequence[int], sampling: Sampling
     ) -> Completion:

@@ -11,6 +11,7 @@ import asyncio
 import itertools
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from s1sweep.decoding.engine import Completion, Sampling
@@ -28,7 +29,7 @@ def warm_engine(model: ModelSpec, weights: str, resources: Resources) -> VllmEng
     A reload leaves the prefix cache stale, so it is always reset (facts: wrong tokens otherwise).
     """
     global _warm
-    key = digest([encode(model), model_path(model), repr(resources)])
+    key = digest([encode(model), model_path(model), repr(replace(resources, traces=None))])
     if _warm is not None and _warm[0] == key:
         _warm[1].load(weights)
     else:
@@ -88,6 +89,20 @@ class VllmEngine:
         self._llm.collective_rpc("reload_weights", kwargs={"weights_path": weights})
         self._llm.reset_prefix_cache()
         self._weights = weights
+
+    def fingerprint(self) -> dict[str, Any]:
+        import vllm
+        from vllm import envs
+        from vllm.platforms import current_platform
+
+        config = self._llm.llm_engine.vllm_config
+        return {
+            "engine": f"vllm {vllm.__version__}",
+            "device": current_platform.get_device_name(),
+            "tensor_parallel": config.parallel_config.tensor_parallel_size,
+            "batch_invariant": bool(envs.VLLM_BATCH_INVARIANT),
+            "dtype": str(config.model_config.dtype),
+        }
 
     def close(self) -> None:
         """Free the engine's memory."""

@@ -42,6 +42,7 @@ class Resources:
     micro_batch: int | None = None
     gpus_per_engine: int = 0
     kv_cache_mb: int | None = None
+    traces: str | None = None  # where decoded blocks are kept; None keeps none
 
 
 @dataclass(frozen=True)

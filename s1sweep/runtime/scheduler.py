@@ -39,8 +39,8 @@ class Progress:
 Watcher = Callable[[Progress], None]
 
 
-def resources(placement: Placement) -> Resources:
-    """What a stage may use under this placement."""
+def resources(placement: Placement, root: Path) -> Resources:
+    """What a stage may use under this placement, in the store at `root`."""
     return Resources(
         threads=placement.threads,
         train_workers=placement.train_workers,
@@ -48,6 +48,7 @@ def resources(placement: Placement) -> Resources:
         micro_batch=placement.micro_batch,
         gpus_per_engine=placement.gpus_per_engine,
         kv_cache_mb=placement.kv_cache_mb,
+        traces=str(root / "traces"),
     )
 
 
@@ -132,7 +133,7 @@ class Scheduler:
                     kind=kind,
                     tasks=tasks,
                     request=request(kind, self._placement),
-                    resources=resources(self._placement),
+                    resources=resources(self._placement, self._store.root),
                     root=str(self._store.root),
                 )
             )

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import wandb
+
 from s1sweep.tracking.views import Asset, Run, View, digest
 
 SECONDS = {"ask": 5, "init": 60, "finish": 900}  # most to wait for a server

@@ -137,25 +137,37 @@ def test_a_second_session_over_stored_traces(engine, chat, tmp_path: Path, sampl
     assert made["decoded_tokens"] + further["decoded_tokens"] == fresh["decoded_tokens"]
 
 
-def test_other_weights_in_a_warm_engine(engine, chat, tmp_path: Path) -> None:
-    """After a reload the engine decodes as if it had always had these weights: no token of the old ones remains."""
+@pytest.mark.parametrize("group", ["embed_tokens", "norm", "proj", ""])
+def test_other_weights_in_a_warm_engine(engine, chat, tmp_path: Path, group: str) -> None:
+    """After a reload every tensor is the new one, packed copies too: transformers decodes the same tokens."""
     import shutil
 
+    import torch
     from safetensors.torch import load_file, save_file
+    from transformers import AutoModelForCausalLM, AutoTokenizer
 
     changed = tmp_path / "changed"
     shutil.copytree(testbed.BASE, changed)
-    weights = load_file(changed / "model.safetensors")
-    name = next(n for n in weights if n.endswith("down_proj.weight"))
-    weights[name] = weights[name] * 0.5
+    generator = torch.Generator().manual_seed(0)
+    weights = {
+        name: w * (1 + 0.6 * torch.randn(w.shape, generator=generator)) if group in name else w
+        for name, w in load_file(changed / "model.safetensors").items()
+    }
     save_file(weights, changed / "model.safetensors", metadata={"format": "pt"})
-    cells = compose("train=none", "task=tiny_calc", f"task.limit={QUESTIONS}")
+    cells = compose("train=none", "task=tiny_calc", f"task.limit={QUESTIONS}", "method.max_thinking_tokens=40")
     (before,) = decode(cells, engine, chat, tmp_path / "before")
     engine.load(str(changed))
     (other,) = decode(cells, engine, chat, tmp_path / "other")
     engine.load(str(testbed.BASE))
     (after,) = decode(cells, engine, chat, tmp_path / "after")
     assert before == after != other
+    model = AutoModelForCausalLM.from_pretrained(changed, dtype="float32").eval()
+    tokenizer = AutoTokenizer.from_pretrained(changed)
+    c = cells[0].cell
+    for question, row in zip(questions(c.task), other, strict=True):
+        expected = naive.cell(model, tokenizer, question.question, 40, 0, "", c.method.max_answer_tokens)
+        assert row["thinking_ids"] == expected["thinking"], question.id
+        assert row["answer_ids"] == expected["answer"], question.id
 
 
 def test_stop_must_be_one_token(chat) -> None:

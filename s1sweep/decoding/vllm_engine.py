@@ -39,6 +39,17 @@ def warm_engine(model: ModelSpec, weights: str, resources: Resources) -> VllmEng
     return _warm[1]
 
 
+def _repack_embeddings(model: Any) -> None:
+    """On CPU vLLM keeps a packed copy of the embedding for the output layer, and a reload leaves the old copy in
+    use.
+    """
+    from vllm.model_executor.layers.vocab_parallel_embedding import UnquantizedEmbeddingMethod
+
+    for module in model.modules():
+        if isinstance(getattr(module, "quant_method", None), UnquantizedEmbeddingMethod):
+            module.quant_method.process_weights_after_loading(module)
+
+
 class VllmEngine:
     """vLLM's step loop, pumped by the event loop that awaits it. One event loop at a time."""
 
@@ -87,6 +98,7 @@ class VllmEngine:
         if weights == self._weights:
             return
         self._llm.collective_rpc("reload_weights", kwargs={"weights_path": weights})
+        self._llm.apply_model(_repack_embeddings)
         self._llm.reset_prefix_cache()
         self._weights = weights
 

@@ -30,7 +30,7 @@ COMPONENTS: dict[str, tuple[int | list[int], list[str]]] = {
     "train.sft": (sft.VERSION, ["s1sweep/training/sft.py", "s1sweep/training/format.py"]),
     "decode": (
         decode.VERSION,
-        [f"s1sweep/decoding/{name}.py" for name in ("decode", "trace", "segments", "blockfile", "chat")],
+        [f"s1sweep/decoding/{name}.py" for name in ("decode", "trace", "segments", "blockfile", "chat", "vllm_engine")],
     ),
     **{f"method.{n}": (m.VERSION, [f"s1sweep/decoding/methods/{n}.py"]) for n, m in METHODS.items()},
     "graders": ([g.version for g in GRADERS.values()], ["s1sweep/grading/graders.py", "s1sweep/grading/grade.py"]),

@@ -6,7 +6,6 @@ Only this file and what submits to a cluster import Ray.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import tempfile
@@ -49,7 +48,6 @@ class RayBackend:
         self._temp = tempfile.mkdtemp(prefix="s1sweep-ray-", dir="/tmp")
         if self._owned:
             ray.init(**_init_arguments(placement, cpus, self._temp))
-            _silence()
         found = ray.cluster_resources()
         self.capacity = Capacity(found.get("CPU", 0.0), found.get("GPU", 0.0), placement.engines)
         self._jobs: dict[Handle, tuple[Job, Any]] = {}
@@ -133,14 +131,6 @@ def _init_arguments(placement: Placement, cpus: int, temp: str) -> dict[str, Any
         "include_dashboard": False,
         "configure_logging": False,
     }
-
-
-def _silence() -> None:
-    """Keep the raylet's own warnings out of the progress display; its logs have them."""
-    with contextlib.suppress(Exception):  # private to Ray, and only cosmetic
-        from ray._private.ray_logging import global_worker_stdstream_dispatcher
-
-        global_worker_stdstream_dispatcher.remove_handler("ray_print_logs")
 
 
 def check_cluster(capacity: Capacity, cpus: float, gpus: float) -> None:

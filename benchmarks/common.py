@@ -18,8 +18,7 @@ RESULTS = Path(__file__).parent / "RESULTS.md"
 HEAD = """# Benchmark results
 
 Two cores, no GPU, unless a section says otherwise. Ratios are medians over interleaved pairs in one run; rerun any
-section
-with its command (`--write` replaces the section). Synthetic testbed; figures say nothing about LLMs.
+section with its command (`--write` replaces the section). Synthetic testbed; figures say nothing about LLMs.
 """
 
 

@@ -7,13 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .labels import Arm, arm, arm_label, arm_order, cap, extrapolation
+from s1sweep.spec import COMPUTE
+
+from .labels import Arm, arm, arm_label, arm_order, cap, extrapolation, method_label
 from .papertables import STRINGS
 from .results import CellResult
 
 # Okabe and Ito's colour-blind safe palette, less black and yellow, which vanish on one of the page's two grounds.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 PLAIN = "none"  # no extrapolation, as opposed to the empty string
+METHOD = "method: "  # opens what stands in a string's place for other methods than plain budget forcing
 MARKERS = {PLAIN: "o", "": "s", "Wait": "D", "Hmm": "^", "Alternatively": "v"}
 OTHER_MARKER = "P"
 
@@ -46,7 +49,7 @@ def curves(cells: Sequence[CellResult]) -> list[Curve]:
     found = []
     for (which, rest, string), group in groups.items():
         caps = {cap(cell) for cell in group}
-        if string == PLAIN:
+        if string == PLAIN or string.startswith(METHOD):
             found.append(Curve(which, string, _ordered(group)))
         elif len(caps) > 1:
             for ignores in sorted({extrapolation(cell)[0] for cell in group}):
@@ -73,6 +76,8 @@ class Styles:
 
     @staticmethod
     def string_label(string: str) -> str:
+        if string.startswith(METHOD):
+            return string.removeprefix(METHOD)
         return "no extrapolation" if string == PLAIN else f'"{string}"' if string else "no string"
 
 
@@ -91,6 +96,9 @@ def styles(cells: Sequence[CellResult]) -> Styles:
 
 
 def _string(cell: CellResult) -> str:
+    way = method_label(cell)
+    if way is not None:
+        return METHOD + way
     ignores, string = extrapolation(cell)
     return string if ignores else PLAIN
 
@@ -101,11 +109,12 @@ def _string_order(string: str) -> tuple[int, str]:
 
 
 def _ordered(cells: Sequence[CellResult]) -> tuple[CellResult, ...]:
-    return tuple(sorted(cells, key=lambda cell: (cap(cell), extrapolation(cell)[0])))
+    return tuple(sorted(cells, key=lambda c: (cap(c), extrapolation(c)[0], c.mean_thinking_tokens or 0)))
 
 
 def _rest(cell: CellResult) -> str:
     """Everything else that may differ between curves of an arm."""
-    method = {k: v for k, v in cell.spec["method"].items() if k != "max_thinking_tokens"}
+    turned = {name for group, name in COMPUTE if group == "method"}
+    method = {k: v for k, v in cell.spec["method"].items() if k not in turned}
     recipe = [cell.spec["pool"], cell.spec["train"]] if arm(cell) else []
     return json.dumps([method, cell.spec["model"], cell.spec["task"], cell.spec["sampling"], recipe], sort_keys=True)

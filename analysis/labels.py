@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from s1sweep.spec import COMPUTE
+
 from .results import CellResult
 
 TIMES = "×"
@@ -64,7 +66,8 @@ def shown(value: Any) -> str:
 def extrapolation(cell: CellResult) -> tuple[int, str]:
     """(ignores, string) as far as they make a difference: without ignores the string does not."""
     spec = cell.spec["extrapolation"]
-    return (spec["num_ignore"], spec["string"]) if spec["num_ignore"] else (0, "")
+    string = spec["string"] if isinstance(spec["string"], str) else ", ".join(spec["string"])
+    return (spec["num_ignore"], string) if spec["num_ignore"] else (0, "")
 
 
 def extrapolation_label(setting: tuple[int, str]) -> str:
@@ -76,8 +79,43 @@ def extrapolation_label(setting: tuple[int, str]) -> str:
 
 
 def cap(cell: CellResult) -> int:
-    """Most thinking tokens a round may use."""
-    return int(cell.spec["method"]["max_thinking_tokens"])
+    """Most thinking tokens a round may use: the whole context where the cap is automatic or there is none."""
+    given = cell.spec["method"].get("max_thinking_tokens")
+    return given if isinstance(given, int) else int(cell.spec["model"]["max_model_len"])
+
+
+METHODS = {
+    "token_conditional": "token-conditional",
+    "step_conditional": "step-conditional",
+    "class_conditional": "class-conditional",
+    "rejection": "rejection sampling",
+    "no_thinking": "NoThinking",
+    "nowait": "NoWait",
+    "vllm_native": "vLLM's budget",
+    "sets": "SETS",
+    "rebase": "REBASE",
+}
+
+
+def method_label(cell: CellResult) -> str | None:
+    """The control method and the way of parallel samples; None for plain budget forcing."""
+    kind = cell.spec["method"]["kind"]
+    rule = cell.spec.get("parallel", {}).get("rule", "none")
+    parts = [METHODS.get(kind, kind)] if kind != "budget_forcing" else []
+    return ", ".join(parts + ([rule] if rule != "none" else [])) or None
+
+
+def budget_label(cell: CellResult) -> str:
+    """What the user turned to set the compute: `cap 256`, `think for 64`."""
+    said = []
+    for group, name in COMPUTE:
+        value = cell.spec.get(group, {}).get(name)
+        if value is not None and group != "extrapolation" and (group, name, value) != ("parallel", "n", 1):
+            said.append(f"{BUDGETS.get(name, name)} {value:,}" if isinstance(value, int) else f"{name} {value}")
+    return ", ".join(said)
+
+
+BUDGETS = {"max_thinking_tokens": "cap", "think_for": "think for", "n": "samples"}
 
 
 # rule, size, selection seed; None stands for the base model without training

@@ -20,6 +20,7 @@ from .labels import (
     cap,
     extrapolation,
     extrapolation_label,
+    method_label,
     shown,
     task_label,
     varying_axes,
@@ -85,7 +86,7 @@ def subset_table(cells: Sequence[CellResult]) -> Grid | None:
     """
 
     def setting(cell: CellResult) -> Hashable:
-        return extrapolation(cell), _spec(cell, "method", "model", "sampling")
+        return extrapolation(cell), _spec(cell, "method", "parallel", "model", "sampling")
 
     def recipe(cell: CellResult) -> Hashable:
         return setting(cell), _spec(cell, "pool", "train")
@@ -120,7 +121,7 @@ def extrapolation_table(cells: Sequence[CellResult], of: Arm | str = "best") -> 
 
     def setting(cell: CellResult) -> Hashable:
         recipe = _spec(cell, "pool", "train") if arm(cell) else None
-        return arm(cell), recipe, _spec(cell, "method", "model", "sampling")
+        return arm(cell), recipe, _spec(cell, "method", "parallel", "model", "sampling")
 
     if of == "best":
         s1k = [cell for cell in cells if (arm(cell) or ("",))[0] == "s1k"]
@@ -186,7 +187,8 @@ def _grid(
 
 def _setting(first: str, chosen: Sequence[CellResult], cells: Sequence[CellResult]) -> str:
     """What the chosen cells share, as far as other cells of the sweep differ from it."""
-    parts = [first, f"at most {cap(chosen[0]):,} thinking tokens a round"]
+    way = method_label(chosen[0])
+    parts = [first, way or f"at most {cap(chosen[0]):,} thinking tokens a round"]
     shown_above = ("task", "data", "extrapolation")
     for axis in varying_axes(cells):
         if axis.split(".")[0] not in shown_above and axis != "method.max_thinking_tokens":
@@ -210,7 +212,7 @@ def _largest(
 
 
 def _spec(cell: CellResult, *parts: str) -> str:
-    return json.dumps([cell.spec[part] for part in parts], sort_keys=True)
+    return json.dumps([cell.spec.get(part) for part in parts], sort_keys=True)
 
 
 def _extrapolation_order(setting: tuple[int, str]) -> tuple[int, int, str]:

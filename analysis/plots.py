@@ -16,7 +16,7 @@ from typing import Any
 from s1sweep.errors import UserError
 
 from .curves import Curve, Styles, curves, styles
-from .labels import Arm, arm, arm_label, cap, extrapolation, extrapolation_label, task_label
+from .labels import Arm, arm, arm_label, budget_label, extrapolation, extrapolation_label, method_label, task_label
 from .results import CellResult
 from .tables import with_interval
 
@@ -172,8 +172,9 @@ def _points(svg: str, cells: Sequence[CellResult]) -> str:
 
 
 def _point(cell: CellResult, mark: str) -> str:
+    way = method_label(cell) or extrapolation_label(extrapolation(cell))
     title = (
-        f"{arm_label(arm(cell))}, {extrapolation_label(extrapolation(cell))}, cap {cap(cell):,}\n"
+        f"{arm_label(arm(cell))}, {way}, {budget_label(cell)}\n"
         f"accuracy {with_interval(cell)} %, {cell.mean_thinking_tokens:,.0f} thinking tokens, {cell.n} questions"
     )
     return f'<g class="point" data-cell="{cell.key}"><title>{escape(title)}</title>{mark}</g>'

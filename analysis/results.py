@@ -5,7 +5,6 @@ A cell without a number is a row with its reason. Knows nothing of how results a
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -33,7 +32,8 @@ class CellResult:
 
     `accuracy`, `ci_low`, `ci_high` and `forced_share` are shares in [0, 1]; the interval is at 95 % and `interval` says
     how it was made. `n` counts questions, `readouts` answers. Means are tokens per readout; thinking includes appended
-    strings. `forced_share` counts every readout whose thinking did not end by itself. `grades` is the file behind it.
+    strings and all parallel samples of an answer; the total is every token decoded or scored for it. `forced_share`
+    counts every readout whose thinking did not end by itself. `grades` is the file behind it.
     """
 
     key: str
@@ -50,6 +50,7 @@ class CellResult:
     interval: str | None = None
     mean_thinking_tokens: float | None = None
     mean_answer_tokens: float | None = None
+    mean_total_tokens: float | None = None
     forced_share: float | None = None
     endings: dict[str, int] = field(default_factory=dict)
     verdicts: dict[str, int] = field(default_factory=dict)
@@ -69,6 +70,7 @@ class CellResult:
             "interval": self.interval,
             "mean_thinking_tokens": self.mean_thinking_tokens,
             "mean_answer_tokens": self.mean_answer_tokens,
+            "mean_total_tokens": self.mean_total_tokens,
             "forced_share": self.forced_share,
             "endings": self.endings,
             "verdicts": self.verdicts,
@@ -110,15 +112,8 @@ def readouts(store: Store, cell: CellResult) -> list[dict[str, Any]]:
         return []
     decode = record_of(store, cell.stages["decode"])
     path = store.outputs(cell.stages["decode"]) / READOUTS if decode else None
-    # A sample may be read out more than once; both files keep one order, so taking turns tells those apart.
-    decoded: dict[tuple[str, int], deque[dict[str, Any]]] = defaultdict(deque)
-    for row in read_jsonl(path) if path and path.exists() else []:
-        decoded[row["question_id"], row["sample"]].append(row)
-    rows = []
-    for grade in read_jsonl(cell.grades):
-        turns = decoded[grade["question_id"], grade["sample"]]
-        rows.append({**(turns.popleft() if turns else {}), **grade})
-    return rows
+    decoded = read_jsonl(path) if path and path.exists() else []
+    return [{**(decoded[grade["readout"]] if decoded else {}), **grade} for grade in read_jsonl(cell.grades)]
 
 
 def questions(store: Store, cell: CellResult) -> dict[str, Question]:
@@ -147,10 +142,10 @@ def _result(store: Store, cell: Mapping[str, Any]) -> CellResult:
     if record is None:
         return replace(row, missing=_why_missing(store, cell["stages"]))
     found = record["result"]["summary"]
-    n, count = found["questions"], found["readouts"]
+    n, count = found["questions"], found["answers"]
     path = store.stage_dir(grade) / record["provenance"]["attempt"] / GRADES
     if n == count:
-        (low, high), how = stats.wilson(found["verdicts"]["correct"], n), f"Wilson over {n} questions"
+        (low, high), how = stats.wilson(found["accuracy"] * n, n), f"Wilson over {n} questions"
     else:
         (low, high), how = stats.clustered(_tallies(path).values())
     return replace(
@@ -163,7 +158,8 @@ def _result(store: Store, cell: Mapping[str, Any]) -> CellResult:
         interval=how,
         mean_thinking_tokens=found["mean_thinking_tokens"],
         mean_answer_tokens=found["mean_answer_tokens"],
-        forced_share=1 - found["endings"].get("natural", 0) / count,
+        mean_total_tokens=found["mean_total_tokens"],
+        forced_share=1 - found["endings"].get("natural", 0) / sum(found["endings"].values()),
         endings=found["endings"],
         verdicts=found["verdicts"],
         grades=path,
@@ -182,10 +178,10 @@ def _why_missing(store: Store, stages: Mapping[str, str]) -> str:
 
 
 @cache
-def _tallies(path: Path) -> dict[str, tuple[int, int]]:
-    """Question id -> (correct readouts, readouts). Published files never change, so one reading serves all."""
-    found: dict[str, tuple[int, int]] = {}
+def _tallies(path: Path) -> dict[str, tuple[float, int]]:
+    """Question id -> (credit, answers). Published files never change, so one reading serves all."""
+    found: dict[str, tuple[float, int]] = {}
     for grade in read_jsonl(path):
-        right, total = found.get(grade["question_id"], (0, 0))
-        found[grade["question_id"]] = (right + (grade["verdict"] == "correct"), total + 1)
+        right, total = found.get(grade["question_id"], (0.0, 0))
+        found[grade["question_id"]] = (right + grade["credit"], total + 1)
     return found

@@ -15,7 +15,7 @@ Interval = tuple[float, float]
 Z = NormalDist().inv_cdf(0.975)
 
 
-def wilson(correct: int, n: int) -> Interval:
+def wilson(correct: float, n: int) -> Interval:
     """Wilson score interval of a share, in [0, 1] (Wilson 1927, JASA 22:209). Raises ValueError if n is 0."""
     if n <= 0 or not 0 <= correct <= n:
         raise ValueError(f"a share needs 0 <= correct <= n and n > 0, not {correct} of {n}")
@@ -26,7 +26,7 @@ def wilson(correct: int, n: int) -> Interval:
     return (0.0 if correct == 0 else centre - half), (1.0 if correct == n else centre + half)
 
 
-def clustered(tallies: Collection[tuple[int, int]]) -> tuple[Interval, str]:
+def clustered(tallies: Collection[tuple[float, int]]) -> tuple[Interval, str]:
     """Interval of the mean over questions of the share of correct readouts, and how it was made.
 
     `tallies` holds (correct, readouts) per question. A percentile bootstrap (Efron 1979) that resamples questions with
@@ -39,7 +39,7 @@ def clustered(tallies: Collection[tuple[int, int]]) -> tuple[Interval, str]:
         raise ValueError("an interval needs at least one question")
     shares = [correct / total for correct, total in tallies]
     if len(set(shares)) == 1:
-        return wilson(round(shares[0] * n), n), f"Wilson over {n} questions: all have the same score"
+        return wilson(shares[0] * n, n), f"Wilson over {n} questions: all have the same score"
     k = min(math.lcm(*(total for _, total in tallies)), 1000)
     cdf = _resampled_sum(Counter(round(share * k) for share in shares), n, n * k)
     low, high = (_quantile(cdf, q, n * k) / (n * k) for q in (0.025, 0.975))

@@ -23,6 +23,7 @@ __all__ = ["csv_text", "extrapolation_table", "percent", "show", "subset_table",
 MANY = 40  # cells; above it the table is pivoted where that makes it shorter
 FIELDS = (
     "accuracy", "ci_low", "ci_high", "n", "readouts", "interval", "mean_thinking_tokens", "mean_answer_tokens",
+    "mean_total_tokens",
     "forced_share", "missing", "series", "key",
 )  # fmt: skip
 

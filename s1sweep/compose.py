@@ -34,7 +34,7 @@ from s1sweep.errors import SweepFailed, UserError, nearest
 from s1sweep.spec import CellConfig
 
 CONF = Path(__file__).parent / "conf"
-_CELL_GROUPS = ("pool", "data", "extrapolation", "method", "model", "train", "task", "sampling")
+_CELL_GROUPS = ("pool", "data", "extrapolation", "method", "parallel", "scorer", "model", "train", "task", "sampling")
 _OTHER = ("name", "notes", "tags", "objective", "placement", "tracking")
 
 
@@ -263,12 +263,13 @@ def _validated(plain: dict[Any, Any], choices: dict[str, str], overrides: Sequen
 
 def _field_error(error: Any, value: dict[str, Any]) -> str:
     """`train.learning_rate='fast': input should be a valid number`, with the valid names for an unknown field."""
-    # A discriminated union puts its tag into the path; it is no part of the field's name.
+    # A union puts the tag or type it tried into the path; it is no part of the field's name.
     where = [part for part in error["loc"] if part != "cell"]
     found: Any = value
     shown = []
     for part in error["loc"]:
-        if isinstance(found, dict) and part not in found and error["type"] != "missing" and part in ("none", "sft"):
+        tag = found.get("kind") == part if isinstance(found, dict) else not isinstance(part, int)
+        if tag:
             where.remove(part)
             continue
         if (isinstance(found, Mapping) and part in found) or (
@@ -281,7 +282,8 @@ def _field_error(error: Any, value: dict[str, Any]) -> str:
         return f"{field}={found!r} is not a field. Remove it, or see `s1sweep run --cfg job` for the valid ones."
     if error["type"] == "missing":
         return f"{field} is missing. Give {field}=..."
-    return f"{field}={found!r}: {error['msg'][0].lower()}{error['msg'][1:]}."
+    message = error["msg"].replace("valid tuple", "valid list")
+    return f"{field}={found!r}: {message[0].lower()}{message[1:]}."
 
 
 def _explain(error: Exception, loader: ConfigLoader, name: str) -> str:

@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import fmean
+from typing import Any
 
 from s1sweep.plan import Plan, Stage
 from s1sweep.sources import pool_rows, questions
@@ -73,10 +74,22 @@ def _decode_tokens(specs: list[DecodeStage], natural: float) -> int:
     cell.
     """
     asked = len(questions(specs[0].task)) * max(s.sampling.samples for s in specs)
-    trunk = max(min(s.method.max_thinking_tokens, natural) for s in specs)
     ignores: dict[str, int] = defaultdict(int)
+    trunks: dict[Any, float] = defaultdict(float)
     for s in specs:
-        ignores[s.extrapolation.string] = max(ignores[s.extrapolation.string], s.extrapolation.num_ignore)
+        strings = "/".join(s.extrapolation.strings)
+        ignores[strings] = max(ignores[strings], s.extrapolation.num_ignore)
+        # Caps of one prompt are one trunk; another prompt, a ban or a tree is another.
+        root = s.method.kind, getattr(s.method, "think_for", None), getattr(s.method, "length", None)
+        cap = getattr(s.method, "max_thinking_tokens", 0)
+        length = min(cap, natural) if isinstance(cap, int) else natural
+        trunks[root] = max(trunks[root], length * _draws(s))
+    trunk = sum(trunks.values())
     extensions = sum(ignores.values()) * EXTENSION_SHARE * trunk
     answers = sum(min(s.method.max_answer_tokens, 8) for s in specs)
     return round(asked * (trunk + extensions + answers))
+
+
+def _draws(spec: DecodeStage) -> int:
+    """Traces a method draws for one sample, at most."""
+    return max(getattr(spec.method, name, 1) for name in ("width", "max_tries"))

@@ -15,24 +15,31 @@ from s1sweep.data.rules import RULES
 from s1sweep.decoding import decode
 from s1sweep.decoding.methods import METHODS
 from s1sweep.errors import UserError, invalid
+from s1sweep.grading import grade
 from s1sweep.grading.graders import GRADERS
 from s1sweep.identity import digest, encode, file_sha256, payload, stage_id
 from s1sweep.sources import model_digest, pool_file, pool_rows, questions, task_file
 from s1sweep.spec import (
+    COMPUTE,
     CellConfig,
     CellSpec,
     DataSpec,
     DecodeStage,
     ExtrapolationSpec,
+    ForcedSpec,
     GradeStage,
+    MethodSpec,
     NoTraining,
+    ParallelSpec,
     SelectStage,
     SftSpec,
     StageSpec,
+    TrainingFormat,
     TrainStage,
 )
+from s1sweep.spec.control import StepConditionalSpec, TokenConditionalSpec
 from s1sweep.store import Store
-from s1sweep.training import sft
+from s1sweep.training import conditional, sft
 
 KINDS = ("select", "train", "decode", "grade")
 
@@ -95,10 +102,10 @@ class Plan:
         ids["grade"] = self._stage(
             "grade",
             cell.task.name,
-            GradeStage(task=cell.task),
+            GradeStage(task=cell.task, parallel=parallel_of(cell)),
             {"decode": ids["decode"]},
             {"task": file_sha256(task_file(cell.task))},
-            {"grader": GRADERS[cell.task.grader or ""].version},
+            {"grade": grade.VERSION, "grader": GRADERS[cell.task.grader or ""].version},
         )
         planned = Cell(digest([axes, ids])[:16], axes, cell, ids, tuple(notes))
         self.cells.append(planned)
@@ -129,35 +136,43 @@ class Plan:
         )
 
     def _train(self, cell: CellSpec, train: SftSpec, select_id: str) -> str:
+        wanted = training_format(cell)
+        arm = select_id.removeprefix("select-").rsplit("-", 1)[0]
         return self._stage(
             "train",
-            f"{cell.model.name}-{select_id.removeprefix('select-').rsplit('-', 1)[0]}",
-            TrainStage(model=cell.model, train=train),
+            f"{cell.model.name}-{arm}" + (f"-{wanted.kind}" if wanted else ""),
+            TrainStage(model=cell.model, train=train, format=wanted),
             {"data": select_id},
             {"model": model_digest(cell.model)},
-            {"train.sft": sft.VERSION},
+            {"train.sft": sft.VERSION, **({"train.conditional": conditional.VERSION} if wanted else {})},
         )
 
     def _decode(self, cell: CellSpec, inputs: dict[str, str], notes: list[str]) -> str:
-        extrapolation = cell.extrapolation
-        if extrapolation.num_ignore == 0 and extrapolation.string:
-            notes.append("nothing is ignored: extrapolation.string makes no difference")
-            extrapolation = ExtrapolationSpec(string="", num_ignore=0)
+        method, extrapolation = cell.method, _extrapolation(cell, notes)
+        parallel = parallel_of(cell)
+        samples = cell.sampling.samples * (parallel.n if parallel else 1)
+        scorer = cell.scorer if method.kind == "rebase" or (parallel and parallel.scored) else None
         session = digest([inputs, model_digest(cell.model), encode(cell.model)])[:12]
         arm = inputs.get("checkpoint", "base").removeprefix("train-").rsplit("-", 1)[0]
+        content = {"model": model_digest(cell.model), "task": file_sha256(task_file(cell.task))}
+        versions = {"decode": decode.VERSION, f"method.{method.kind}": METHODS[method.kind].VERSION}
+        if scorer is not None:
+            content["scorer"] = model_digest(scorer)
+            versions["scorer"] = decode.SCORER_VERSION
         return self._stage(
             "decode",
-            f"{arm}-{cell.task.name}-{_extrapolation_slug(extrapolation)}-{cell.method.max_thinking_tokens}",
+            f"{arm}-{cell.task.name}-{_method_slug(method, extrapolation)}",
             DecodeStage(
                 model=cell.model,
                 task=cell.task.model_copy(update={"grader": None}),  # how it is graded does not change what is decoded
-                method=cell.method,
+                method=method,
                 extrapolation=extrapolation,
-                sampling=cell.sampling,
+                sampling=cell.sampling.model_copy(update={"samples": samples}),
+                scorer=scorer,
             ),
             inputs,
-            {"model": model_digest(cell.model), "task": file_sha256(task_file(cell.task))},
-            {"decode": decode.VERSION, f"method.{cell.method.kind}": METHODS[cell.method.kind].VERSION},
+            content,
+            versions,
             session,
         )
 
@@ -208,19 +223,93 @@ def check(cell: CellSpec) -> None:
         raise invalid("task.grader", cell.task.grader, GRADERS)
     if cell.method.kind not in METHODS:
         raise invalid("method.kind", cell.method.kind, METHODS)
-    budget = cell.method.max_thinking_tokens + cell.method.max_answer_tokens
-    if budget >= cell.model.max_model_len:
-        raise UserError(
-            f"method.max_thinking_tokens={cell.method.max_thinking_tokens} and max_answer_tokens="
-            f"{cell.method.max_answer_tokens} leave no room for the prompt in "
-            f"model.max_model_len={cell.model.max_model_len}. "
-            "Lower one of them, or raise model.max_model_len if the model allows it."
-        )
+    _check_room(cell)
+    _check_parallel(cell)
     questions(cell.task)
 
 
+def _check_room(cell: CellSpec) -> None:
+    method = cell.method
+    caps = {
+        name: value
+        for name in ("max_thinking_tokens", "max_answer_tokens")
+        if isinstance(value := getattr(method, name, None), int)
+    }
+    if sum(caps.values()) >= cell.model.max_model_len:
+        said = " and ".join(f"method.{name}={value}" for name, value in caps.items())
+        raise UserError(
+            f"{said} leave no room for the prompt in model.max_model_len={cell.model.max_model_len}. "
+            "Lower one of them, or raise model.max_model_len if the model allows it."
+        )
+
+
+def _check_parallel(cell: CellSpec) -> None:
+    kind, rule = cell.method.kind, cell.parallel.rule
+    if cell.sampling.temperature == 0 and (kind in SAMPLED or (rule != "none" and cell.parallel.n > 1)):
+        what = f"method={kind}" if kind in SAMPLED else f"parallel.rule={rule} with parallel.n={cell.parallel.n}"
+        raise UserError(f"{what} needs sampling.temperature > 0: greedy draws are all alike. Give sampling=sampled.")
+    if kind == "rebase" and rule in ("none", "shortest"):
+        raise UserError(
+            f"parallel.rule={rule} is not valid for method=rebase, which gives several answers. "
+            "Give parallel=majority, weighted or best (with parallel.n=1 for one tree)."
+        )
+    if kind == "vllm_native" and not (cell.model.delimiters.think_start and cell.model.delimiters.think_end):
+        raise UserError(
+            "method=vllm_native needs model.delimiters.think_start and think_end: vLLM counts the tokens between them."
+        )
+
+
+# Methods that draw several times from one prefix.
+SAMPLED = ("rejection", "rebase")
+
+
+def parallel_of(cell: CellSpec) -> ParallelSpec | None:
+    """How parallel samples become one answer, without what its rule does not use; None if each counts by itself."""
+    given = cell.parallel
+    if given.rule == "none":
+        return None
+    return ParallelSpec(
+        rule=given.rule,
+        n=given.n,
+        weight=given.weight if given.rule == "weighted" else "score",
+        m=given.m if given.rule == "shortest" else 1,
+    )
+
+
+def training_format(cell: CellSpec) -> TrainingFormat | None:
+    """The format of its own that the cell's method is trained in; None is s1's."""
+    method = cell.method
+    if isinstance(method, TokenConditionalSpec) and method.trained_on == "own":
+        return TrainingFormat(kind=method.kind, prompt=method.prompt, step_mark="", separator="")
+    if isinstance(method, StepConditionalSpec) and method.trained_on == "own":
+        return TrainingFormat(
+            kind=method.kind, prompt=method.prompt, step_mark=method.step_mark, separator=method.separator
+        )
+    return None
+
+
+def _extrapolation(cell: CellSpec, notes: list[str]) -> ExtrapolationSpec:
+    """What is left of the extrapolation where parts of it make no difference."""
+    given, method = cell.extrapolation, cell.method
+    if not isinstance(method, ForcedSpec) or isinstance(method, StepConditionalSpec):
+        if given.num_ignore:
+            notes.append(f"{method.kind} ignores no ends: extrapolation makes no difference")
+        return NO_EXTRAPOLATION
+    if method.dialect == "exact_length":
+        notes.append("exact_length ignores every end: extrapolation.num_ignore makes no difference")
+        return given.model_copy(update={"num_ignore": 0})
+    if given.num_ignore == 0:
+        if any(given.strings):
+            notes.append("nothing is ignored: extrapolation.string makes no difference")
+        return NO_EXTRAPOLATION
+    return given
+
+
+NO_EXTRAPOLATION = ExtrapolationSpec(string="", num_ignore=0, temperature=None, frequency_penalty=0.0)
+
+
 # Groups that define results; placement, tracking and experiment are not axes of a table.
-AXIS_GROUPS = ("pool", "data", "extrapolation", "method", "model", "train", "task", "sampling")
+AXIS_GROUPS = ("pool", "data", "extrapolation", "method", "parallel", "scorer", "model", "train", "task", "sampling")
 
 
 def axes_of(config: CellConfig) -> dict[str, Any]:
@@ -243,7 +332,8 @@ def _value(cell: CellSpec, key: str, text: str) -> Any:
 def series_key(cell: CellSpec, stages: Mapping[str, str]) -> str:
     """The same for cells that differ only in how much compute they may use: one curve."""
     spec = encode(cell)
-    del spec["method"]["max_thinking_tokens"], spec["extrapolation"]["num_ignore"]
+    for group, name in COMPUTE:
+        spec[group].pop(name, None)
     if "train" not in stages:
         del spec["pool"], spec["data"]  # of no effect without training
     arm = {kind: stages[kind] for kind in ("select", "train") if kind in stages}
@@ -254,7 +344,12 @@ def _data_slug(data: DataSpec) -> str:
     return data.rule + (f"-{data.size}" if data.size else "") + (f"-seed{data.seed}" if data.seed else "")
 
 
-def _extrapolation_slug(extrapolation: ExtrapolationSpec) -> str:
-    if not extrapolation.num_ignore:
-        return "none"
-    return f"{extrapolation.string.strip() or 'empty'}-x{extrapolation.num_ignore}"
+def _method_slug(method: MethodSpec, extrapolation: ExtrapolationSpec) -> str:
+    """Short and readable: what differs most often between the stages of a task."""
+    parts: list[str] = [] if method.kind == "budget_forcing" else [method.kind]
+    if isinstance(method, ForcedSpec):
+        parts += [] if method.dialect == "s1_harness" else [method.dialect]
+        strings = "-".join(s.strip() or "empty" for s in extrapolation.strings)
+        parts.append(f"{strings}-x{extrapolation.num_ignore}" if extrapolation.num_ignore else "none")
+    parts += [str(value) for group, name in COMPUTE if group == "method" and (value := getattr(method, name, None))]
+    return "-".join(parts)

@@ -14,7 +14,7 @@ from s1sweep import testbed
 from s1sweep.data.pool import Row, read_lines, read_pool
 from s1sweep.errors import UserError, invalid
 from s1sweep.identity import file_sha256, tree_sha256
-from s1sweep.spec import ModelSpec, PoolSpec, TaskSpec
+from s1sweep.spec import ModelSpec, PoolSpec, ScorerSpec, TaskSpec
 
 WEIGHTS = ("*.safetensors", "*.json", "*.txt", "*.jinja", "*.model")
 
@@ -76,30 +76,35 @@ def _questions(path: Path, sha256: str) -> tuple[Question, ...]:
     return tuple(rows)
 
 
-def model_path(model: ModelSpec) -> str:
+def model_path(model: ModelSpec | ScorerSpec) -> str:
     """A local directory, or the hub id. Raises UserError if it is neither."""
+    group = _group(model)
     if model.source == "testbed":
-        return str(testbed.BASE)
+        return str(testbed.PRM if isinstance(model, ScorerSpec) else testbed.BASE)
     if Path(model.source).expanduser().is_dir():
         return str(Path(model.source).expanduser().absolute())
     if model.source.startswith((".", "/", "~")) or model.source.count("/") != 1:
         raise UserError(
-            f"model.source={model.source!r} is neither `testbed`, a directory, nor a hub id like owner/name."
+            f"{group}.source={model.source!r} is neither `testbed`, a directory, nor a hub id like owner/name."
         )
     return model.source
 
 
-def model_digest(model: ModelSpec) -> str:
+def model_digest(model: ModelSpec | ScorerSpec) -> str:
     """What stands for the base weights: their sha256, or the pinned hub revision."""
     path = Path(model_path(model))
     if path.is_dir():
         return tree_sha256(path, WEIGHTS)
     if model.revision is None:
         raise UserError(
-            f"model.revision=null is not valid for the hub model {model.source!r}: results would change when it does. "
-            "Give model.revision=<commit>."
+            f"{_group(model)}.revision=null is not valid for the hub model {model.source!r}: results would change "
+            f"when it does. Give {_group(model)}.revision=<commit>."
         )
     return f"{model.source}@{model.revision}"
+
+
+def _group(model: ModelSpec | ScorerSpec) -> str:
+    return "scorer" if isinstance(model, ScorerSpec) else "model"
 
 
 def _existing(path: str, field: str) -> Path:

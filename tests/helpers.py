@@ -73,9 +73,14 @@ class ScriptedEngine:
                 if len(out) < sampling.min_tokens:
                     continue  # a banned stop: the model takes its next choice
                 self.decoded += len(out) + 1
-                return Completion(tuple(out), "stop")
+                return Completion(tuple(out), "stop", token, len(prompt))
             out.append(token)
             if len(out) == min(max_tokens, room):
                 break
         self.decoded += len(out)
-        return Completion(tuple(out), "length" if len(out) == max_tokens else "context")
+        return Completion(tuple(out), "length" if len(out) == max_tokens else "context", None, len(prompt))
+
+    async def next_logprobs(self, prompt_ids: Sequence[int], token_ids: Sequence[int]) -> tuple[float, ...]:
+        """Sure of the first of the tokens where the script says it comes next, else of the last."""
+        following = next(iter(self.stream(tuple(prompt_ids))), None)
+        return tuple(0.0 if token == following else -20.0 for token in token_ids)

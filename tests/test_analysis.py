@@ -94,23 +94,31 @@ def _publish(store: Store, stage: Stage, skill: Skill, specs: dict[str, Any], pl
         gold = {q.id: q.answer for q in questions(specs[stage.id].spec.task)}
         grades = []
         decoded = (store.outputs(stage.inputs["decode"]) / "readouts.jsonl").read_text(encoding="utf-8")
-        for row in map(json.loads, decoded.splitlines()):
+        for line, row in enumerate(map(json.loads, decoded.splitlines())):
             kept = ("question_id", "sample", "ended", "ignored", "thinking_tokens", "injected_tokens", "answer_tokens")
             verdict = (
                 "correct" if row["answer"] == gold[row["question_id"]] else "wrong" if row["answer"] else "no_answer"
             )
-            judged = {"verdict": verdict, "extracted": row["answer"] or None, "gold": gold[row["question_id"]]}
+            judged = {
+                "readout": line,
+                "credit": float(verdict == "correct"),
+                "verdict": verdict,
+                "extracted": row["answer"] or None,
+                "gold": gold[row["question_id"]],
+            }
             grades.append({key: row[key] for key in kept} | judged)
         _lines(out / "grades.jsonl", grades)
         verdicts = Counter(grade["verdict"] for grade in grades)
         summary = {
             "questions": len({grade["question_id"] for grade in grades}),
+            "answers": len(grades),
             "readouts": len(grades),
             "accuracy": verdicts["correct"] / len(grades),
             "verdicts": {v: verdicts[v] for v in ("correct", "wrong", "no_answer", "not_extracted")},
             "endings": dict(Counter(grade["ended"] for grade in grades)),
             "mean_thinking_tokens": fmean(grade["thinking_tokens"] for grade in grades),
             "mean_answer_tokens": fmean(grade["answer_tokens"] for grade in grades),
+            "mean_total_tokens": fmean(grade["thinking_tokens"] + grade["answer_tokens"] for grade in grades),
         }
     assert store.publish(stage.id, stage.hashed, out, summary, time.time(), {"train_seconds": 21.5})
 

@@ -12,28 +12,36 @@ import ast
 import hashlib
 import json
 import sys
+from pathlib import Path
 
 import pytest
 
 from s1sweep.data import rules, select
 from s1sweep.decoding import decode
 from s1sweep.decoding.methods import METHODS
+from s1sweep.grading import grade
 from s1sweep.grading.graders import GRADERS
-from s1sweep.training import sft
+from s1sweep.training import conditional, sft
 from tests.helpers import ROOT
 
 TABLE = ROOT / "tests/golden/components.json"
 
+DECODE = ("decode", "case", "trace", "readout", "rows", "segments", "blockfile", "chat", "vllm_engine")
 COMPONENTS: dict[str, tuple[int | list[int], list[str]]] = {
     "select": (select.VERSION, ["s1sweep/data/select.py"]),
     "rules": ([rules.VERSION, *(r.version for r in rules.RULES.values())], ["s1sweep/data/rules.py"]),
     "train.sft": (sft.VERSION, ["s1sweep/training/sft.py", "s1sweep/training/format.py"]),
+    "train.conditional": (conditional.VERSION, ["s1sweep/training/conditional.py"]),
     "decode": (
         decode.VERSION,
-        [f"s1sweep/decoding/{name}.py" for name in ("decode", "trace", "segments", "blockfile", "chat", "vllm_engine")],
+        [f"s1sweep/decoding/{name}.py" for name in DECODE],
     ),
-    **{f"method.{n}": (m.VERSION, [f"s1sweep/decoding/methods/{n}.py"]) for n, m in METHODS.items()},
-    "graders": ([g.version for g in GRADERS.values()], ["s1sweep/grading/graders.py", "s1sweep/grading/grade.py"]),
+    "scorer": (decode.SCORER_VERSION, ["s1sweep/decoding/scorer.py"]),
+    **{f"method.{n}": (m.VERSION, [f"s1sweep/decoding/methods/{Path(m.__file__).name}"]) for n, m in METHODS.items()},
+    "graders": (
+        [grade.VERSION, *(g.version for g in GRADERS.values())],
+        [f"s1sweep/grading/{name}.py" for name in ("graders", "grade", "parallel")],
+    ),
 }
 
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from s1sweep.decoding.case import Case
 from s1sweep.decoding.engine import Sampling
 from s1sweep.decoding.methods import budget_forcing
-from s1sweep.decoding.readout import Answer, Readout
+from s1sweep.decoding.readout import Readout
 from s1sweep.decoding.trace import BLOCK, Memo, Stream
-from s1sweep.spec import BudgetForcingSpec, ExtrapolationSpec
+from s1sweep.spec import BudgetForcingSpec, ExtrapolationSpec, SamplingSpec
 from tests.helpers import ScriptedEngine
 
 STOP, EOS, THINK_END, NEWLINE, WAIT = 900, 901, 902, 10, 777
@@ -23,13 +25,26 @@ PROMPT = (1, 2, 3)
 class Letters:
     """A chat format in which a token is a character, and "Wait" is one token."""
 
-    think_end = (THINK_END,)
+    think_start = ()
+    think_end: tuple[int, ...] = (THINK_END,)
+    think_stop = (STOP, EOS)
+    answer_stop = (EOS,)
+    max_model_len = 10_000
 
     def encode(self, text: str) -> tuple[int, ...]:
         return (WAIT,) if text == "Wait" else tuple(ord(c) for c in text)
 
     def decode(self, ids: Sequence[int]) -> str:
         return "".join(chr(i) for i in ids)
+
+    def prompt(self, *turns: str) -> tuple[int, ...]:
+        return (*PROMPT, *(ord(c) for c in "|".join(turns)))
+
+    def stops(self, field: str, stops: Sequence[str | int]) -> tuple[int, ...]:
+        return tuple(ord(s) if isinstance(s, str) else s for s in stops)
+
+    def ids_of_words(self, words: Sequence[str]) -> tuple[int, ...]:
+        return (WAIT,) if "wait" in words else ()
 
 
 def counting(prompt: tuple[int, ...]) -> list[int]:
@@ -50,30 +65,42 @@ def planted(length: int, answer: Sequence[int] = (42,)):
     return stream
 
 
+GREEDY = SamplingSpec(temperature=0.0, top_p=1.0, samples=1, seed=0, replicate=0, params={})
+SAMPLED = GREEDY.model_copy(update={"temperature": 1.0})
+FORCING = BudgetForcingSpec(
+    kind="budget_forcing",
+    dialect="s1_harness",
+    max_thinking_tokens=10,
+    max_answer_tokens=8,
+    forced_answer_prefix="Final Answer:",
+    probe_cuts=(),
+    probe_ends=False,
+)
+
+
+def extrapolate(string: str | tuple[str, ...], ignores: int, **more: float) -> ExtrapolationSpec:
+    return ExtrapolationSpec(
+        **{"string": string, "num_ignore": ignores, "temperature": None, "frequency_penalty": 0.0, **more}
+    )
+
+
+def case(memo: Memo, sampling: SamplingSpec = GREEDY, chat: Letters | None = None, **more: Any) -> Case:
+    return Case(memo, chat or Letters(), "", sampling, "q", **more)
+
+
 def run(
-    engine: ScriptedEngine, *cells: tuple[int, int, str], answer_tokens: int = 8, memo: Memo | None = None
+    engine: ScriptedEngine,
+    *cells: tuple[int, int, str],
+    memo: Memo | None = None,
+    chat: Letters | None = None,
+    **spec: Any,
 ) -> list[Readout]:
-    """Readouts of (cap, ignores, string) cells run at once over one memo."""
+    """Readouts of (cap, ignores, string) cells run at once over one memo; `spec` changes fields of budget forcing."""
     memo = memo or Memo(engine)
 
     async def one(cap: int, ignores: int, string: str) -> Readout:
-        sampling = Sampling()
-        root = memo.trace(Stream(PROMPT, (STOP, EOS), sampling, ("", 0)))
-
-        async def ask(thinking: Sequence[int], into: Sequence[int], limit: int) -> Answer:
-            cut = await memo.trace(Stream((*PROMPT, *thinking, *into), (EOS,), sampling, ("", 0))).upto(limit)
-            return Answer(cut.token_ids, cut.ended or "length")
-
-        spec = BudgetForcingSpec(
-            kind="budget_forcing",
-            dialect="s1_harness",
-            max_thinking_tokens=cap,
-            max_answer_tokens=answer_tokens,
-            forced_answer_prefix="Final Answer:",
-        )
-        found = await budget_forcing.run(
-            spec, ExtrapolationSpec(string=string, num_ignore=ignores), Letters(), root, ask
-        )
+        forcing = FORCING.model_copy(update={"max_thinking_tokens": cap, **spec})
+        found = await budget_forcing.run(forcing, extrapolate(string, ignores), case(memo, chat=chat))
         return found[0]
 
     async def all_of_them() -> list[Readout]:
@@ -169,7 +196,7 @@ def test_context_overflow_is_its_own_ending() -> None:
 
 
 def test_answer_is_capped() -> None:
-    (r,) = run(ScriptedEngine(planted(2, answer=[9] * 50)), (10, 0, ""), answer_tokens=4)
+    (r,) = run(ScriptedEngine(planted(2, answer=[9] * 50)), (10, 0, ""), max_answer_tokens=4)
     assert (r.answer.token_ids, r.answer.finish) == ((9, 9, 9, 9), "length")
 
 
@@ -207,7 +234,7 @@ def test_every_shared_token_is_decoded_once() -> None:
     strings = [(64, 2, s) for s in ("", "Hmm", "Alternatively")]
     cells = [*caps, *waits, *strings]
     run(engine, *cells, memo=memo)
-    assert engine.decoded == memo.decoded == unique_tokens(engine)
+    assert engine.decoded == memo.tally.decoded == unique_tokens(engine)
     alone = 0
     for cell in cells:
         single = ScriptedEngine(planted(30))

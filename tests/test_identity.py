@@ -11,14 +11,15 @@ from hypothesis import strategies as st
 
 from s1sweep import spec as specs
 from s1sweep.identity import digest, encode, hashed_fields, payload, stage_id
-from s1sweep.spec import DataSpec, Neutral, Spec, Where
+from s1sweep.spec import DataSpec, Neutral, Spec, Where, control
 from tests.helpers import ROOT, compose
 
 GOLDEN = json.loads((ROOT / "tests/golden/fields.json").read_text())
 
 
 def _classes(base: type) -> dict[str, type]:
-    return {n: c for n, c in vars(specs).items() if isinstance(c, type) and issubclass(c, base) and c is not base}
+    found = {**vars(control), **vars(specs)}
+    return {n: c for n, c in found.items() if isinstance(c, type) and issubclass(c, base) and c is not base}
 
 
 def test_every_field_is_classified() -> None:

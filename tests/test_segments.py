@@ -210,7 +210,10 @@ def test_damage_changes_no_result_and_heals(damage: list[tuple[str, float, bytes
         found, cost = session(ALL, Path(temp))
         assert found == scratch(ALL)[0]
         assert cost["decoded_tokens"] <= scratch(ALL)[1]["decoded_tokens"]
-        assert session(ALL, Path(temp)) == (found, {**cost, "decoded_tokens": 0, "reused_tokens": unshared(cost)})
+        assert session(ALL, Path(temp)) == (
+            found,
+            {**cost, "decoded_tokens": 0, "prefilled_tokens": 0, "reused_tokens": unshared(cost)},
+        )
 
 
 def unshared(cost: dict) -> int:
@@ -272,12 +275,12 @@ def test_a_block_after_other_tokens_is_ignored(tmp_path: Path) -> None:
     """And the first one at a place is the truth."""
     key = b"k" * 32
     first = open_(tmp_path).tape(key)
-    for block in (Completion((1, 2), "length"), Completion((3,), "stop")):
+    for block in (Completion((1, 2), "length"), Completion((3,), "stop", 9)):
         first.add(block)
     second = open_(tmp_path).tape(key)
     assert [second.next(), second.next(), second.next()] == [
         Completion((1, 2), "length"),
-        Completion((3,), "stop"),
+        Completion((3,), "stop", 9),
         None,
     ]
     other = open_(tmp_path).tape(key)
@@ -288,16 +291,14 @@ def test_a_block_after_other_tokens_is_ignored(tmp_path: Path) -> None:
     assert open_(tmp_path).tape(b"other" * 5).next() is None
 
 
+IDS = st.lists(st.integers(0, 2**31), max_size=70).map(tuple)
 RECORDS = st.builds(
     blockfile.Record,
     st.binary(min_size=16, max_size=16),
     st.integers(0, 2**32 - 1),
     st.binary(min_size=8, max_size=8),
-    st.builds(
-        Completion,
-        st.lists(st.integers(0, 2**31), max_size=70).map(tuple),
-        st.sampled_from(["length", "stop", "context"]),
-    ),
+    st.builds(Completion, IDS, st.sampled_from(["length", "context"]))
+    | st.builds(Completion, IDS, st.just("stop"), st.integers(0, 2**31)),
 )
 
 
@@ -333,6 +334,8 @@ def test_a_stage_takes_its_checkpoints_traces(tmp_path: Path, monkeypatch: pytes
     assert run(place) == (scratch(ALL)[0], made)
     assert run(place) == (scratch(ALL)[0], 0)
     assert run(place, {"dtype": "bfloat16"})[1] == made
-    monkeypatch.setattr(Dice, "fingerprint", lambda _: {"engine": "scripted", "device": "another"})
+    monkeypatch.setattr(
+        "s1sweep.decoding.vllm_engine.fingerprint", lambda *_: {"engine": "scripted", "device": "another"}
+    )
     assert run(place)[1] == made
     assert len(list((tmp_path / "traces").glob("*/about.json"))) == 3

@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 
 from s1sweep.decoding.engine import Completion
 
-FORMAT = 1  # raise it when the bytes below change: old files then lie where nobody looks
+FORMAT = 2  # raise it when the bytes below change: old files then lie where nobody looks
 _MAGIC = b"\xf5\xa7"
 # magic, crc32 of all that follows, stream key, start, place, how the block ends, bytes of its ids
 _HEAD = struct.Struct("<2sI16sI8sBH")
@@ -36,10 +36,12 @@ class Record(NamedTuple):
 
 def write(record: Record) -> bytes | None:
     """The bytes of a record; None if the block is too long for one."""
-    ids = _pack(record.block.token_ids)
+    block = record.block
+    # The stop that ended a block is written as its last id.
+    ids = _pack((*block.token_ids, block.stop_id or 0) if block.finish == "stop" else block.token_ids)
     if len(ids) > _MOST:
         return None
-    ends = _ENDS.index(record.block.finish)
+    ends = _ENDS.index(block.finish)
     rest = _HEAD.pack(_MAGIC, 0, record.key, record.start, record.place, ends, len(ids))[_CHECKED:] + ids
     return _MAGIC + zlib.crc32(rest).to_bytes(4, "little") + rest
 
@@ -50,7 +52,9 @@ def read(data: bytes) -> Record | None:
     if not size:
         return None
     _, _, key, start, place, ends, _ = _HEAD.unpack_from(data)
-    return Record(key, start, place, Completion(_unpack(data[_HEAD.size : size]), _ENDS[ends]))
+    ids, finish = _unpack(data[_HEAD.size : size]), _ENDS[ends]
+    block = Completion(ids[:-1], finish, ids[-1]) if finish == "stop" else Completion(ids, finish)
+    return Record(key, start, place, block)
 
 
 def scan(path: Path) -> Iterator[tuple[int, bytes, int]]:

@@ -5,15 +5,16 @@ Delimiters are checked when a `Chat` is made: a stop must be one token, or the e
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
 from s1sweep.errors import UserError
 from s1sweep.sources import Question, model_path
-from s1sweep.spec import ModelSpec, TaskSpec
+from s1sweep.spec import ModelSpec, ScorerSpec, TaskSpec
 
 
-def load_tokenizer(model: ModelSpec) -> Any:
+def load_tokenizer(model: ModelSpec | ScorerSpec) -> Any:
     """The base model's tokenizer (a transformers tokenizer)."""
     from transformers import AutoTokenizer
 
@@ -33,15 +34,17 @@ def question_text(question: Question, task: TaskSpec) -> str:
 
 
 class Chat:
-    """A model's chat format. Attributes are token ids."""
+    """A model's chat format. Attributes are token ids, but for `max_model_len`."""
 
     def __init__(self, model: ModelSpec, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
+        self._system = model.system_prompt
+        self.max_model_len = model.max_model_len
         marks = model.delimiters
         self.think_start = self.encode(marks.think_start)
         self.think_end = self.encode(marks.think_end)
-        self.think_stop = self._single("think_stop", marks.think_stop)
-        self.answer_stop = self._single("answer_stop", marks.answer_stop)
+        self.think_stop = self.stops("model.delimiters.think_stop", marks.think_stop)
+        self.answer_stop = self.stops("model.delimiters.answer_stop", marks.answer_stop)
 
     def encode(self, text: str) -> tuple[int, ...]:
         return tuple(self._tokenizer.encode(text, add_special_tokens=False)) if text else ()
@@ -49,21 +52,28 @@ class Chat:
     def decode(self, ids: Sequence[int]) -> str:
         return self._tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
 
-    def prompt(self, user: str) -> tuple[int, ...]:
-        """Ids of a conversation with one user message, up to where the assistant speaks."""
-        text = self._tokenizer.apply_chat_template(
-            [{"role": "user", "content": user}], tokenize=False, add_generation_prompt=True
-        )
-        return self.encode(text)
+    def prompt(self, *turns: str) -> tuple[int, ...]:
+        """Ids of a conversation, user first and in turns, up to where the assistant speaks."""
+        messages = [{"role": ("user", "assistant")[i % 2], "content": text} for i, text in enumerate(turns)]
+        if self._system is not None:
+            messages.insert(0, {"role": "system", "content": self._system})
+        return self.encode(self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
 
-    def _single(self, field: str, stops: Sequence[str]) -> tuple[int, ...]:
+    def ids_of_words(self, words: Sequence[str]) -> tuple[int, ...]:
+        """Every id whose text is one of the words, whatever its case and the signs around it."""
+        wanted = {word.lower() for word in words}
+        ids = range(len(self._tokenizer))
+        return tuple(i for i in ids if re.sub(r"^\W+|\W+$", "", self.decode([i])).lower() in wanted)
+
+    def stops(self, field: str, stops: Sequence[str | int]) -> tuple[int, ...]:
+        """Stops as ids. Raises UserError for a string that is not one token: an engine could not stop on it."""
         ids = []
         for stop in stops:
-            encoded = self.encode(stop)
+            encoded = (stop,) if isinstance(stop, int) else self.encode(stop)
             if len(encoded) != 1:
                 raise UserError(
-                    f"model.delimiters.{field}={stop!r} is {len(encoded)} tokens of this tokenizer; "
-                    "a stop must be one token. Give the special token of the model's chat format."
+                    f"{field}={stop!r} is {len(encoded)} tokens of this tokenizer; a stop must be one token. Give the "
+                    "special token of the model's chat format, or a token id."
                 )
             ids.append(encoded[0])
         return tuple(ids)

@@ -1,49 +1,68 @@
 """The `decode` stage: one (checkpoint, task, method, sampling); one engine session serves all stages of a checkpoint.
 
-Every question of every stage runs on its own: there is no barrier between thinking, extension and answer, nor between
-stages. A stage is yielded as soon as its last question is answered.
+Work goes question by question: all cells that ask the same question of the same sample run together, because they share
+its traces; many such units are under way at once, and nothing waits for anything else. A stage is yielded as soon as
+its last question is answered. Memory holds the units under way, whatever the number and length of the others.
+
+A shard of a session decodes its share of the questions and leaves nothing but their traces, from which the session then
+takes what it would otherwise decode. So results do not depend on how many engines there are.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import closing
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
+from s1sweep.decoding.case import Case, Format, Scorer
 from s1sweep.decoding.chat import Chat, load_tokenizer, question_text
-from s1sweep.decoding.engine import Engine, Sampling
+from s1sweep.decoding.engine import Engine
 from s1sweep.decoding.methods import METHODS
-from s1sweep.decoding.readout import READOUTS, Answer, Readout
+from s1sweep.decoding.readout import ENDINGS, READOUTS, Probe, Readout, loop
+from s1sweep.decoding.rows import Rows
 from s1sweep.decoding.segments import Segments
-from s1sweep.decoding.trace import Memo, Stream, costs_alone
-from s1sweep.identity import encode, tree_sha256
+from s1sweep.decoding.trace import Memo, Tally
+from s1sweep.identity import digest, encode, tree_sha256
 from s1sweep.runtime.job import Done, Item, Resources
 from s1sweep.sources import Question, model_digest, model_path, questions
-from s1sweep.spec import DecodeStage, ModelSpec, SamplingSpec
+from s1sweep.spec import DecodeStage, ModelSpec, ScorerSpec
 from s1sweep.store import write_progress
 
-VERSION = 1
+VERSION = 2
+SCORER_VERSION = 1
+TOKENS = tuple(
+    f"{name}_tokens" for name in ("thinking", "injected", "answer", "probe", "verifier", "discarded", "scored")
+)
+UNITS = 512  # (question, sample) pairs under way at once: about twice what an engine takes into one batch
 _PROGRESS_EVERY = 2.0  # seconds
 
 
 def run_all(items: Sequence[Item], resources: Resources, **_: Any) -> Iterator[tuple[Item, Done | Exception]]:
     """Run the stages of one checkpoint in one engine session; yields each as it finishes."""
-    from s1sweep.decoding.vllm_engine import warm_engine
+    from s1sweep.decoding.vllm_engine import LazyEngine
 
     first: DecodeStage = items[0].spec
     checkpoint = items[0].inputs.get("checkpoint")
     weights = str(checkpoint / "checkpoint") if checkpoint else model_path(first.model)
-    engine = warm_engine(first.model, weights, resources)
+    engine = LazyEngine(first.model, weights, resources)
     chat = Chat(first.model, load_tokenizer(first.model))
-    if resources.traces is None:
-        yield from drive(serve(items, engine, chat))
-        return
-    with closing(segments(Path(resources.traces), first.model, weights, engine)) as stored:
-        yield from drive(serve(items, engine, chat, stored))
+    tally = Tally()
+    with ExitStack() as stack:
+        stored = None
+        if resources.traces is not None:
+            stored = stack.enter_context(closing(segments(Path(resources.traces), first.model, weights, engine)))
+        made: dict[str, Scorer] = {}
+        scorers: dict[Path, Scorer] = {}
+        for item in items:
+            if item.spec.scorer is not None:
+                key = digest(encode(item.spec.scorer))
+                scorers[item.out] = made[key] = made.get(key) or _scorer(item.spec.scorer, resources, stored, tally)
+        yield from drive(serve(items, engine, chat, stored, tally, scorers, resources.shard))
 
 
 def segments(traces: Path, model: ModelSpec, weights: str, engine: Engine) -> Segments:
@@ -58,101 +77,208 @@ def segments(traces: Path, model: ModelSpec, weights: str, engine: Engine) -> Se
     return Segments(traces, about)
 
 
+def _scorer(spec: ScorerSpec, resources: Resources, stored: Segments | None, tally: Tally) -> Scorer:
+    from s1sweep.decoding.scorer import ProcessRewardModel
+    from s1sweep.decoding.vllm_engine import LazyEngine
+
+    engine = LazyEngine(spec, model_path(spec), resources, role="scorer")
+    about = {"model": model_digest(spec), "spec": encode(spec), "engine": dict(engine.fingerprint())}
+    return ProcessRewardModel(spec, load_tokenizer(spec), engine, about, stored, tally)
+
+
 def drive(stages: AsyncIterator[tuple[Item, Done | Exception]]) -> Iterator[tuple[Item, Done | Exception]]:
     """Step an async iterator from plain code, on a loop of its own."""
-    loop = asyncio.new_event_loop()
+    event_loop = asyncio.new_event_loop()
     try:
         while True:
             try:
-                yield loop.run_until_complete(anext(stages))
+                yield event_loop.run_until_complete(anext(stages))
             except StopAsyncIteration:
                 return
     finally:
-        loop.close()
+        event_loop.close()
+
+
+@dataclass
+class _Stage:
+    """A stage on its way: its rows so far, and counts over them."""
+
+    item: Item
+    rows: Rows | None
+    longest_prompt: int
+    scorer: Scorer | None
+    alone: int = 0  # tokens its readouts would have cost without sharing
+    failed: bool = False
+    sums: Counter[str] = field(default_factory=Counter)
+    endings: Counter[str] = field(default_factory=Counter)
+    finishes: Counter[str] = field(default_factory=Counter)
+
+    def count(self, rows: Sequence[dict[str, Any]]) -> None:
+        for row in rows:
+            self.sums["readouts"] += 1
+            self.sums["loops"] += row["loop"] is not None
+            self.sums.update({name: row[name] for name in (*TOKENS, "ignored", "tries")})
+            self.endings[row["ended"]] += 1
+            self.finishes[row["answer_finish"]] += 1
+
+    def summary(self) -> dict[str, Any]:
+        n = self.sums["readouts"]
+        return {
+            "questions": len(questions(self.item.spec.task)),
+            "readouts": n,
+            **{f"mean_{name}": self.sums[name] / n for name in (*TOKENS, "ignored", "tries")},
+            "loop_share": self.sums["loops"] / n,
+            "endings": {name: self.endings[name] for name in ENDINGS if self.endings[name]},
+            "answer_finishes": dict(sorted(self.finishes.items())),
+        }
+
+
+@dataclass(frozen=True)
+class _Ask:
+    """One case to run: a stage, where its rows go, and what is asked."""
+
+    stage: _Stage
+    place: int
+    question: Question
+    text: str
+    sample: int
 
 
 async def serve(
-    items: Sequence[Item], engine: Engine, chat: Chat, segments: Segments | None = None
+    items: Sequence[Item],
+    engine: Engine,
+    chat: Format,
+    stored: Segments | None = None,
+    tally: Tally | None = None,
+    scorers: Mapping[Path, Scorer] | None = None,
+    shard: tuple[int, int] | None = None,
 ) -> AsyncIterator[tuple[Item, Done | Exception]]:
-    """Decode all stages at once over one memo of traces. A stage's cost is that of the session up to its end."""
-    memo = Memo(engine, segments)
+    """Decode all stages at once. A stage's cost is that of the session up to its end.
+
+    With `shard` (number, of how many), only the traces of that share of the questions are made, and no output.
+    """
+    tally = tally or Tally()
+    stages = [_stage(item, chat, (scorers or {}).get(item.out), shard) for item in items]
+    units = _units(stages, shard)
+    ended: asyncio.Queue[tuple[_Stage, Exception | None]] = asyncio.Queue()
+    waiting = iter(units)
+    done_units = 0
+
+    async def work() -> None:
+        nonlocal done_units
+        for asks in waiting:
+            memo = Memo(engine, stored, tally)
+            await asyncio.gather(*(_case(ask, memo, chat, ended) for ask in asks))
+            done_units += 1
+
+    working = asyncio.gather(*(work() for _ in range(min(UNITS, len(units)))))
     requested = 0
-    running = {asyncio.ensure_future(_stage(item, memo, chat)): item for item in items}
-    while running:
-        done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED, timeout=_PROGRESS_EVERY)
-        write_progress(items[0].out, done=len(items) - len(running), total=len(items), tokens=memo.decoded)
-        for future in done:
-            item, error = running.pop(future), future.exception()
-            if isinstance(error, Exception):
-                yield item, error
-            elif error is not None:
-                raise error
-            else:
-                summary, alone = future.result()
-                requested += alone
-                cost = {
-                    "decoded_tokens": memo.decoded,
-                    "reused_tokens": memo.reused,
-                    "requested_tokens": requested,
-                }
-                yield item, Done(summary, cost)
+    while not (working.done() and ended.empty()):
+        got = asyncio.ensure_future(ended.get())
+        await asyncio.wait((got, working), return_when=asyncio.FIRST_COMPLETED, timeout=_PROGRESS_EVERY)
+        write_progress(items[0].out, done=done_units, total=len(units), tokens=tally.decoded)
+        if not got.done():
+            got.cancel()
+            continue
+        stage, error = got.result()
+        if error is not None:
+            yield stage.item, error
+            continue
+        requested += stage.alone
+        yield stage.item, Done(stage.summary(), {**_cost(tally, engine), "requested_tokens": requested})
+    working.result()
+    for item in items if shard is not None else ():
+        yield item, Done({}, _cost(tally, engine))
 
 
-async def _stage(item: Item, memo: Memo, chat: Chat) -> tuple[dict[str, Any], int]:
-    """A stage's summary, and the tokens it would have cost alone."""
-    costs = costs_alone()
+def _stage(item: Item, chat: Format, scorer: Scorer | None, shard: tuple[int, int] | None) -> _Stage:
     spec: DecodeStage = item.spec
     asked = questions(spec.task)
-    pairs = [(q, sample) for q in asked for sample in range(spec.sampling.samples)]
-    readouts = await asyncio.gather(*(_question(spec, q, sample, memo, chat) for q, sample in pairs))
-    rows = [
-        _row(q, sample, readout, chat)
-        for (q, sample), several in zip(pairs, readouts, strict=True)
-        for readout in several
-    ]
-    _write(item.out / READOUTS, rows)
-    summary = {
-        "questions": len(asked),
-        "readouts": len(rows),
-        "mean_thinking_tokens": fmean(r["thinking_tokens"] for r in rows),
-        "mean_answer_tokens": fmean(r["answer_tokens"] for r in rows),
-    }
-    return summary, sum(costs.values())
+    rows = None if shard else Rows(item.out / READOUTS, len(asked) * spec.sampling.samples)
+    longest = 0
+    if getattr(spec.method, "max_thinking_tokens", None) == "auto_harness":
+        longest = max(len(chat.prompt(question_text(q, spec.task))) for q in asked)
+    return _Stage(item, rows, longest, scorer)
 
 
-async def _question(spec: DecodeStage, question: Question, sample: int, memo: Memo, chat: Chat) -> list[Readout]:
-    sampling = _sampling(spec.sampling)
-    # Greedy readers of one prefix share it whatever they call it; samples and replicates never do.
-    greedy = spec.sampling.temperature == 0
-    name = "" if greedy else f"{question.id}/{spec.sampling.seed}"
-    tag = (f"{name}/{spec.sampling.replicate}", 0 if greedy else sample)
-    root = (*chat.prompt(question_text(question, spec.task)), *chat.think_start)
-    trace = memo.trace(Stream(root, chat.think_stop, sampling, tag))
-
-    async def ask(thinking: Sequence[int], into_answer: Sequence[int], max_tokens: int) -> Answer:
-        stream = Stream((*root, *thinking, *into_answer), chat.answer_stop, sampling, tag)
-        cut = await memo.trace(stream).upto(max_tokens)
-        return Answer(cut.token_ids, cut.ended or "length")
-
-    method = METHODS[spec.method.kind]
-    return await method.run(spec.method, spec.extrapolation, chat, trace, ask)
+def _units(stages: Sequence[_Stage], shard: tuple[int, int] | None) -> list[list[_Ask]]:
+    """What runs together: all that asks the same of the same sample. Longest expected first, that is, by question."""
+    units: dict[tuple[str, int], list[_Ask]] = defaultdict(list)
+    for stage in stages:
+        spec: DecodeStage = stage.item.spec
+        for i, question in enumerate(questions(spec.task)):
+            text = question_text(question, spec.task)
+            if shard is None or int(hashlib.sha256(text.encode()).hexdigest(), 16) % shard[1] == shard[0]:
+                for sample in range(spec.sampling.samples):
+                    place = i * spec.sampling.samples + sample
+                    units[text, sample].append(_Ask(stage, place, question, text, sample))
+    return [units[key] for key in sorted(units, key=lambda key: -len(key[0]))]
 
 
-def _sampling(spec: SamplingSpec) -> Sampling:
-    return Sampling(temperature=spec.temperature, top_p=spec.top_p)
+async def _case(ask: _Ask, memo: Memo, chat: Format, ended: asyncio.Queue[tuple[_Stage, Exception | None]]) -> None:
+    stage = ask.stage
+    if stage.failed:
+        return
+    try:
+        rows, alone = await _rows(ask, memo, chat)
+    except Exception as error:
+        if not stage.failed:
+            stage.failed = True
+            ended.put_nowait((stage, error))
+        return
+    if stage.rows is None or stage.failed:
+        return
+    stage.alone += alone
+    stage.count(rows)
+    if stage.rows.put(ask.place, rows):
+        stage.rows.finish()
+        ended.put_nowait((stage, None))
 
 
-def _row(question: Question, sample: int, readout: Readout, chat: Chat) -> dict[str, Any]:
+async def _rows(ask: _Ask, memo: Memo, chat: Format) -> tuple[list[dict[str, Any]], int]:
+    """The rows of one case, and the tokens it would have cost alone."""
+    spec: DecodeStage = ask.stage.item.spec
+    case = Case(
+        memo, chat, ask.text, spec.sampling, ask.question.id, ask.sample, ask.stage.longest_prompt, ask.stage.scorer
+    )
+    readouts = await METHODS[spec.method.kind].run(spec.method, spec.extrapolation, case)
+    if case.scorer is not None:
+        readouts = [await _scored(readout, case, case.scorer) for readout in readouts]
+    rows = [_row(ask, readout, chat) for readout in readouts]
+    # What the case spent as a whole stands with its first readout.
+    for i, row in enumerate(rows):
+        row |= {"prefilled_tokens": 0 if i else case.prefilled, "decoded_tokens": 0 if i else case.decoded}
+    return rows, case.decoded
+
+
+async def _scored(readout: Readout, case: Case, scorer: Scorer) -> Readout:
+    if readout.score is not None or readout.ended == "unmet":
+        return readout
+    judged = await scorer.score(case.user, case.chat.decode(readout.thinking_ids))
+    return replace(readout, steps=judged.steps, score=judged.score, scored_tokens=judged.tokens)
+
+
+def _row(ask: _Ask, readout: Readout, chat: Format) -> dict[str, Any]:
     answer = chat.decode(readout.answer.token_ids)
+    repeated = loop(readout.thinking_ids)
     return {
-        "question_id": question.id,
-        "sample": sample,
+        "question_id": ask.question.id,
+        "sample": ask.sample,
         "ended": readout.ended,
         "ignored": readout.ignored,
-        "thinking_tokens": len(readout.thinking_ids),
+        "tries": readout.tries,
+        "thinking_tokens": len(readout.thinking_ids) - readout.shared,
         "injected_tokens": sum(end - start for start, end in readout.injected),
         "answer_tokens": len(readout.answer.token_ids),
+        "probe_tokens": sum(len(probe.answer.token_ids) for probe in readout.probes),
+        "verifier_tokens": readout.verifier_tokens,
+        "discarded_tokens": readout.discarded_tokens,
+        "scored_tokens": readout.scored_tokens,
         "answer_finish": readout.answer.finish,
+        "loop": {"period": repeated[0], "tokens": repeated[1]} if repeated else None,
+        "score": readout.score,
+        "steps": readout.steps,
+        "probes": [_probe(probe, chat) for probe in readout.probes],
         "thinking_ids": readout.thinking_ids,
         "injected": readout.injected,
         "answer_ids": readout.answer.token_ids,
@@ -162,7 +288,12 @@ def _row(question: Question, sample: int, readout: Readout, chat: Chat) -> dict[
     }
 
 
-def _marked(readout: Readout, chat: Chat) -> list[list[Any]]:
+def _probe(probe: Probe, chat: Format) -> dict[str, Any]:
+    stated = probe.lead + chat.decode(probe.answer.token_ids)
+    return {"kind": probe.kind, "at": probe.at, "stated": stated, "tokens": len(probe.answer.token_ids)}
+
+
+def _marked(readout: Readout, chat: Format) -> list[list[Any]]:
     """The thinking as [text, injected?] pieces, so that a reader of the file needs no tokenizer."""
     pieces, at = [], 0
     for start, end in readout.injected:
@@ -173,6 +304,11 @@ def _marked(readout: Readout, chat: Chat) -> list[list[Any]]:
     return [piece for piece in pieces if piece[0]]
 
 
-def _write(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    with path.open("w", encoding="utf-8") as f:
-        f.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+def _cost(tally: Tally, engine: Engine) -> dict[str, Any]:
+    return {
+        "decoded_tokens": tally.decoded,
+        "reused_tokens": tally.reused,
+        "prefilled_tokens": tally.prefilled,
+        "scored_tokens": tally.scored,
+        "engine": dict(engine.fingerprint()),
+    }

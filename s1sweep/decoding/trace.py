@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
-from contextvars import ContextVar
+from array import array
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -25,42 +24,64 @@ GREEDY_BLOCK = 512  # most tokens a greedy trace advances at a time: what a kill
 
 @dataclass(frozen=True)
 class Cut:
-    """The first tokens of a trace. `ended` is how the stream ended within the cut, or None if it goes on."""
+    """The first tokens of a trace. `ended` is how the stream ended within the cut, or None if it goes on; `stop_id` is
+    the stop that ended it.
+    """
 
     token_ids: tuple[int, ...]
     ended: Literal["stop", "context"] | None
+    stop_id: int | None = None
 
 
 @dataclass(frozen=True)
 class Stream:
-    """What makes two traces one: prefix, stops, and how tokens are drawn. `item` tells samples of a prefix apart."""
+    """What makes two traces one: prefix, stops, and how tokens are drawn. `item` tells draws of one prefix apart.
+
+    `reach` is for sampling that cannot be taken up half-way: the stream is then one request of that many tokens.
+    """
 
     prefix: tuple[int, ...]
     stop_ids: tuple[int, ...]
     sampling: Sampling
-    item: tuple[str, int]  # question id, sample; the same for all readers of a greedy prefix
+    item: tuple[str, int]  # question id and draw, sample; the same for all readers of a greedy prefix
+    reach: int | None = None
 
-    def nonempty(self, prefix: tuple[int, ...]) -> Stream:
-        return replace(self, prefix=prefix, sampling=replace(self.sampling, min_tokens=1))
+    def nonempty(self) -> Stream:
+        """The same, but for a stop in first place, which is banned."""
+        return replace(self, sampling=replace(self.sampling, min_tokens=1))
 
     def key(self) -> bytes:
         """What finds the stream on disk again."""
-        return bytes.fromhex(digest([list(self.prefix), list(self.stop_ids), vars(self.sampling), list(self.item)]))
+        where = [list(self.prefix), list(self.stop_ids), vars(self.sampling), list(self.item), self.reach]
+        return bytes.fromhex(digest(where))
 
     def seed(self, block: int) -> int:
         """Seed of one block: from the base seed, the item, the path to here, and the block, never reused."""
         path = hashlib.sha256(repr((self.sampling, self.item, self.prefix, block)).encode()).digest()
         return int.from_bytes(path[:4], "big")
 
+    def block(self, done: int, wanted: int) -> int:
+        """Tokens of the next request after `done` tokens, if someone wants `wanted` in all."""
+        if self.reach is not None:
+            return self.reach
+        return BLOCK if self.sampling.temperature > 0 else min(wanted - done, GREEDY_BLOCK)
 
-_costs: ContextVar[dict[Trace, int] | None] = ContextVar("costs", default=None)
+    def covered(self, n: int) -> int:
+        """Tokens decoded for a reader of the first `n` if it were the only one and the stream did not end."""
+        if self.reach is not None:
+            return self.reach
+        return n if self.sampling.temperature == 0 else -(-n // BLOCK) * BLOCK
 
 
-def costs_alone() -> dict[Trace, int]:
-    """From here on, what the running task and those it starts read: trace -> tokens it would cost without sharing."""
-    costs: dict[Trace, int] = {}
-    _costs.set(costs)
-    return costs
+@dataclass
+class Tally:
+    """What a session decoded. Stops included, `decoded` counts tokens the engine made now, `reused` those that were
+    taken from the segments, `prefilled` prompt tokens the engine computed, `scored` tokens a reward model read."""
+
+    decoded: int = 0
+    reused: int = 0
+    prefilled: int = 0
+    scored: int = 0
 
 
 class Trace:
@@ -69,8 +90,9 @@ class Trace:
     def __init__(self, memo: Memo, stream: Stream) -> None:
         self._memo = memo
         self._stream = stream
-        self._tokens: list[int] = []
+        self._tokens = array("I")
         self._ended: Literal["stop", "context"] | None = None
+        self._stop_id: int | None = None
         self._wanted = 0
         self._extending: asyncio.Future[None] | None = None
         self._tape = memo.segments.tape(stream.key()) if memo.segments else None
@@ -83,24 +105,13 @@ class Trace:
                 self._extending = asyncio.ensure_future(self._extend())
                 self._extending.add_done_callback(self._extended)
             await asyncio.shield(self._extending)
-        costs = _costs.get()
-        if costs is not None:
-            costs[self] = max(costs.get(self, 0), self._cost(n))
-        within = len(self._tokens) < n
-        return Cut(tuple(self._tokens[:n]), self._ended if within else None)
+        if len(self._tokens) < n:
+            return Cut(tuple(self._tokens), self._ended, self._stop_id)
+        return Cut(tuple(self._tokens[:n]), None)
 
-    def branch(self, cut: Cut, injected: Sequence[int]) -> Trace:
-        """The trace that goes on after `cut` and the injected ids; a stop in first place is banned."""
-        prefix = (*self._stream.prefix, *cut.token_ids, *injected)
-        return self._memo.trace(self._stream.nonempty(prefix))
-
-    def nonempty(self) -> Trace:
-        """The same stream, but for a stop in first place, which is banned."""
-        return self._memo.trace(self._stream.nonempty(self._stream.prefix))
-
-    def _cost(self, n: int) -> int:
+    def cost(self, n: int) -> int:
         """Tokens decoded for a reader of the first `n` if it were the only one, the stop included."""
-        end = n if self._stream.sampling.temperature == 0 else -(-n // BLOCK) * BLOCK
+        end = self._stream.covered(n)
         return min(end, len(self._tokens)) + (self._ended == "stop" and len(self._tokens) < end)
 
     def _extended(self, _: asyncio.Future[None]) -> None:
@@ -109,40 +120,38 @@ class Trace:
     async def _extend(self) -> None:
         # Let every reader that is ready say how far it wants to read.
         await asyncio.sleep(0)
+        tally = self._memo.tally
         block = self._tape.next() if self._tape else None
         if block is not None:
-            self._memo.reused += block.tokens
+            tally.reused += block.tokens
         else:
             block = await self._decode()
-            self._memo.decoded += block.tokens
+            tally.decoded += block.tokens
+            tally.prefilled += block.prefilled
             if self._tape:
                 self._tape.add(block)
         self._tokens.extend(block.token_ids)
         if block.finish != "length":
-            self._ended = block.finish
+            self._ended, self._stop_id = block.finish, block.stop_id
             self._tape = None
 
     async def _decode(self) -> Completion:
-        done = len(self._tokens)
-        sampling, want = self._stream.sampling, min(self._wanted - done, GREEDY_BLOCK)
+        done, stream = len(self._tokens), self._stream
+        want, sampling = stream.block(done, self._wanted), stream.sampling
         if sampling.temperature > 0:
-            want = BLOCK
-            sampling = replace(sampling, seed=self._stream.seed(done // BLOCK))
+            sampling = replace(sampling, seed=stream.seed(done // BLOCK))
         if done:
             sampling = replace(sampling, min_tokens=0)
-        prompt = (*self._stream.prefix, *self._tokens)
-        return await self._memo.engine.generate(prompt, want, self._stream.stop_ids, sampling)
+        return await self._memo.engine.generate((*stream.prefix, *self._tokens), want, stream.stop_ids, sampling)
 
 
 class Memo:
-    """All traces of one checkpoint. Stops included, `decoded` counts tokens the engine made now, `reused` those that
-    were taken from the segments."""
+    """All traces of one question under one checkpoint, for as long as any method reads them."""
 
-    def __init__(self, engine: Engine, segments: Segments | None = None) -> None:
+    def __init__(self, engine: Engine, segments: Segments | None = None, tally: Tally | None = None) -> None:
         self.engine = engine
         self.segments = segments
-        self.decoded = 0
-        self.reused = 0
+        self.tally = tally or Tally()
         self._traces: dict[Stream, Trace] = {}
 
     def trace(self, stream: Stream) -> Trace:

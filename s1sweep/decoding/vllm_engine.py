@@ -1,8 +1,7 @@
 """The vLLM engine behind the engine seam: one in-process engine, kept warm from checkpoint to checkpoint.
 
 In-process, because a request must be added the moment a trace asks for it, without a hop to another process. Only
-this file
-imports vLLM.
+this file imports vLLM.
 """
 
 from __future__ import annotations
@@ -18,25 +17,67 @@ from s1sweep.decoding.engine import Completion, Sampling
 from s1sweep.identity import digest, encode
 from s1sweep.runtime.job import Resources
 from s1sweep.sources import model_path
-from s1sweep.spec import ModelSpec
+from s1sweep.spec import ModelSpec, ScorerSpec
 
-_warm: tuple[str, VllmEngine] | None = None
+Model = ModelSpec | ScorerSpec
+_warm: dict[str, tuple[str, VllmEngine]] = {}  # by role: a reward model has an engine beside the one that decodes
 
 
-def warm_engine(model: ModelSpec, weights: str, resources: Resources) -> VllmEngine:
+def warm_engine(model: Model, weights: str, resources: Resources, role: str = "decode") -> VllmEngine:
     """The process's engine with these weights: the running one with weights reloaded if only they differ.
 
     A reload leaves the prefix cache stale, so it is always reset (facts: wrong tokens otherwise).
     """
-    global _warm
-    key = digest([encode(model), model_path(model), repr(replace(resources, traces=None))])
-    if _warm is not None and _warm[0] == key:
-        _warm[1].load(weights)
-    else:
-        if _warm is not None:
-            _warm[1].close()
-        _warm = (key, VllmEngine(model, weights, resources))
-    return _warm[1]
+    key = digest([encode(model), model_path(model), repr(replace(resources, traces=None, shard=None))])
+    held = _warm.get(role)
+    if held is not None and held[0] == key:
+        held[1].load(weights)
+        return held[1]
+    if held is not None:
+        held[1].close()
+    engine = VllmEngine(model, weights, resources)
+    _warm[role] = key, engine
+    return engine
+
+
+def fingerprint(model: Model, resources: Resources) -> dict[str, Any]:
+    """What the same weights' tokens may differ by from engine to engine, as JSON values."""
+    import vllm
+    from vllm import envs
+    from vllm.platforms import current_platform
+
+    return {
+        "engine": f"vllm {vllm.__version__}",
+        "device": current_platform.get_device_name(),
+        "tensor_parallel": max(1, resources.gpus_per_engine),
+        "batch_invariant": bool(envs.VLLM_BATCH_INVARIANT),
+        "dtype": model.dtype,
+    }
+
+
+class LazyEngine:
+    """The warm engine of these weights, started when the first token is needed: what is stored needs no engine."""
+
+    def __init__(self, model: Model, weights: str, resources: Resources, role: str = "decode") -> None:
+        self._wanted = model, weights, resources, role
+        self._engine: VllmEngine | None = None
+        self._fingerprint = fingerprint(model, resources)
+
+    def fingerprint(self) -> dict[str, Any]:
+        return self._fingerprint
+
+    async def generate(
+        self, prompt_ids: Sequence[int], max_tokens: int, stop_ids: Sequence[int], sampling: Sampling
+    ) -> Completion:
+        return await self._started().generate(prompt_ids, max_tokens, stop_ids, sampling)
+
+    async def next_logprobs(self, prompt_ids: Sequence[int], token_ids: Sequence[int]) -> tuple[float, ...]:
+        return await self._started().next_logprobs(prompt_ids, token_ids)
+
+    def _started(self) -> VllmEngine:
+        if self._engine is None:
+            self._engine = warm_engine(*self._wanted)
+        return self._engine
 
 
 def _repack_embeddings(model: Any) -> None:
@@ -53,7 +94,7 @@ def _repack_embeddings(model: Any) -> None:
 class VllmEngine:
     """vLLM's step loop, pumped by the event loop that awaits it. One event loop at a time."""
 
-    def __init__(self, model: ModelSpec, weights: str, resources: Resources) -> None:
+    def __init__(self, model: Model, weights: str, resources: Resources) -> None:
         os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
         os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
         os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
@@ -86,11 +127,17 @@ class VllmEngine:
         if current_platform.is_cpu():
             args["enforce_eager"] = True
             args["block_size"] = 32  # the default of 128 caches nothing of the testbed's short prefixes
+        if isinstance(model, ModelSpec) and model.delimiters.think_start and model.delimiters.think_end:
+            marks = model.delimiters  # for vLLM's own thinking budget; requests without one are not touched
+            args["reasoning_config"] = {
+                "reasoning_start_str": marks.think_start,
+                "reasoning_end_str": marks.think_end,
+            }
         self._llm = LLM(**{**args, **model.engine_args})
         self._max_len = model.max_model_len
         self._weights = weights
         self._numbers = itertools.count()
-        self._waiting: dict[str, tuple[asyncio.Future[Completion], int]] = {}
+        self._waiting: dict[str, asyncio.Future[Any]] = {}
         self._pump: asyncio.Future[None] | None = None
 
     def load(self, weights: str) -> None:
@@ -102,23 +149,13 @@ class VllmEngine:
         self._llm.reset_prefix_cache()
         self._weights = weights
 
-    def fingerprint(self) -> dict[str, Any]:
-        import vllm
-        from vllm import envs
-        from vllm.platforms import current_platform
-
-        config = self._llm.llm_engine.vllm_config
-        return {
-            "engine": f"vllm {vllm.__version__}",
-            "device": current_platform.get_device_name(),
-            "tensor_parallel": config.parallel_config.tensor_parallel_size,
-            "batch_invariant": bool(envs.VLLM_BATCH_INVARIANT),
-            "dtype": str(config.model_config.dtype),
-        }
-
     def close(self) -> None:
         """Free the engine's memory."""
         del self._llm
+
+    def forget(self) -> None:
+        """Empty the prefix cache."""
+        self._llm.reset_prefix_cache()
 
     async def generate(
         self, prompt_ids: Sequence[int], max_tokens: int, stop_ids: Sequence[int], sampling: Sampling
@@ -135,15 +172,47 @@ class VllmEngine:
             temperature=sampling.temperature,
             top_p=sampling.top_p,
             seed=sampling.seed,
+            logit_bias=dict.fromkeys(sampling.banned, -100.0) or None,
+            thinking_token_budget=sampling.thinking_budget,
             stop_token_ids=list(stop_ids),
             ignore_eos=True,  # an EOS is a stop only where the caller says so
             detokenize=False,
             output_kind=RequestOutputKind.FINAL_ONLY,
+            **dict(sampling.extra),
         )
+        output = await self._request(prompt_ids, params)
+        got = output.outputs[0]
+        ids = tuple(got.token_ids)
+        prefilled = len(prompt_ids) - (output.num_cached_tokens or 0)
+        if got.finish_reason == "stop":
+            return Completion(ids[:-1], "stop", ids[-1], prefilled)
+        if got.finish_reason == "length":
+            return Completion(ids, "length" if len(ids) >= max_tokens else "context", None, prefilled)
+        raise RuntimeError(f"vLLM ended a request with {got.finish_reason!r}")
+
+    async def next_logprobs(self, prompt_ids: Sequence[int], token_ids: Sequence[int]) -> tuple[float, ...]:
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        params = SamplingParams(
+            max_tokens=1,
+            temperature=0.0,
+            logprob_token_ids=list(token_ids),
+            detokenize=False,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
+        found = (await self._request(prompt_ids, params)).outputs[0].logprobs[0]
+        return tuple(found[i].logprob for i in token_ids)
+
+    async def _request(self, prompt_ids: Sequence[int], params: Any) -> Any:
         name = str(next(self._numbers))
-        future: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
-        self._waiting[name] = (future, max_tokens)
-        self._llm.llm_engine.add_request(name, {"prompt_token_ids": list(prompt_ids)}, params)
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._waiting[name] = future
+        try:
+            self._llm.llm_engine.add_request(name, {"prompt_token_ids": list(prompt_ids)}, params)
+        except BaseException:
+            del self._waiting[name]  # refused: the others must not wait for it
+            raise
         if self._pump is None or self._pump.done():
             self._pump = asyncio.ensure_future(self._run())
         return await future
@@ -154,25 +223,14 @@ class VllmEngine:
             while self._waiting:
                 for output in engine.step():
                     if output.finished:
-                        self._finish(output)
+                        future = self._waiting.pop(output.request_id)
+                        if not future.done():
+                            future.set_result(output)
                 # A finished request wakes its readers, who ask for more a few hops later; let them join the next step.
                 for _ in range(6):
                     await asyncio.sleep(0)
         except Exception as error:
-            for future, _ in self._waiting.values():
+            for future in self._waiting.values():
                 if not future.done():
                     future.set_exception(error)
             self._waiting.clear()
-
-    def _finish(self, output: Any) -> None:
-        future, asked = self._waiting.pop(output.request_id)
-        if future.done():
-            return
-        got = output.outputs[0]
-        ids = tuple(got.token_ids)
-        if got.finish_reason == "stop":
-            future.set_result(Completion(ids[:-1], "stop"))
-        elif got.finish_reason == "length":
-            future.set_result(Completion(ids, "length" if len(ids) >= asked else "context"))
-        else:
-            future.set_exception(RuntimeError(f"vLLM ended a request with {got.finish_reason!r}"))

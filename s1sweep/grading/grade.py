@@ -1,51 +1,120 @@
-"""The `grade` stage: readouts in, one verdict per readout and the cell's counts out. Costs CPU seconds only."""
+"""The `grade` stage: readouts in, one verdict for each answer and the cell's counts out. Costs CPU seconds only.
+
+An answer is one readout, or what several parallel readouts make together.
+"""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
-from s1sweep.data.pool import read_jsonl
-from s1sweep.decoding.readout import READOUTS
-from s1sweep.grading.graders import GRADERS, VERDICTS
+from s1sweep.data.pool import read_lines
+from s1sweep.decoding.readout import ENDINGS, READOUTS
+from s1sweep.grading.graders import GRADERS, VERDICTS, Grader, Judgement
+from s1sweep.grading.parallel import Voter, decide
 from s1sweep.sources import questions
-from s1sweep.spec import GradeStage
+from s1sweep.spec import GradeStage, ParallelSpec
 
+VERSION = 2
 GRADES = "grades.jsonl"
+# What a total is made of: every token that was decoded, or read by a reward model, for an answer.
+TOKENS = tuple(
+    f"{name}_tokens"
+    for name in ("thinking", "injected", "answer", "probe", "verifier", "discarded", "scored", "prefilled")
+)
+TOTAL = ("thinking_tokens", "answer_tokens", "probe_tokens", "verifier_tokens", "discarded_tokens", "scored_tokens")
+Row = dict[str, Any]
+Numbered = tuple[int, Row]
 
 
 def run(spec: GradeStage, inputs: Mapping[str, Path], out: Path, **_: Any) -> dict[str, Any]:
-    """Write one grade per readout, in the readouts' order."""
+    """Write one grade for each answer, in the readouts' order; `readout` is the line of the one that stands for it."""
     assert spec.task.grader is not None, "the plan refuses tasks without a grader"
     grader = GRADERS[spec.task.grader]
     gold = {q.id: q.answer for q in questions(spec.task)}
-    grades = []
-    for readout in read_jsonl(inputs["decode"] / READOUTS):
-        judged = grader.judge(readout["stated"], gold[readout["question_id"]])
-        kept = ("question_id", "sample", "ended", "ignored", "thinking_tokens", "injected_tokens", "answer_tokens")
-        grades.append(
-            {
-                **{key: readout[key] for key in kept},
-                "verdict": judged.verdict,
-                "extracted": judged.extracted,
-                "gold": gold[readout["question_id"]],
-            }
-        )
+    sums: Counter[str] = Counter()
+    verdicts: Counter[str] = Counter(dict.fromkeys(VERDICTS, 0))
+    endings: Counter[str] = Counter()
+    asked: set[str] = set()
+    credit = 0.0
     with (out / GRADES).open("w", encoding="utf-8") as f:
-        f.writelines(json.dumps(g, ensure_ascii=False) + "\n" for g in grades)
-    verdicts = Counter(g["verdict"] for g in grades)
-    endings = Counter(g["ended"] for g in grades)
+        for group in _answers(inputs["decode"] / READOUTS, spec.parallel):
+            grade = _grade(group, spec.parallel, grader, gold[group[0][1]["question_id"]])
+            f.write(json.dumps(grade, ensure_ascii=False) + "\n")
+            asked.add(grade["question_id"])
+            verdicts[grade["verdict"]] += 1
+            credit += grade["credit"]
+            sums["answers"] += 1
+            sums.update({name: grade[name] for name in (*TOKENS, "total_tokens")})
+            for _, readout in group:
+                sums.update(readouts=1, ignored=readout["ignored"], tries=readout["tries"])
+                sums["loops"] += readout["loop"] is not None
+                endings[readout["ended"]] += 1
+    answers, readouts = sums["answers"], sums["readouts"]
     return {
-        "questions": len({g["question_id"] for g in grades}),
-        "readouts": len(grades),
-        "accuracy": verdicts["correct"] / len(grades),
-        "verdicts": {v: verdicts[v] for v in VERDICTS},
-        "endings": dict(sorted(endings.items())),
-        "mean_thinking_tokens": fmean(g["thinking_tokens"] for g in grades),
-        "mean_answer_tokens": fmean(g["answer_tokens"] for g in grades),
-        "mean_ignored": fmean(g["ignored"] for g in grades),
+        "questions": len(asked),
+        "answers": answers,
+        "readouts": readouts,
+        "accuracy": credit / answers,
+        "verdicts": dict(verdicts),
+        "endings": {e: endings[e] for e in ENDINGS if endings[e]},
+        **{f"mean_{name}": sums[name] / answers for name in (*TOKENS, "total_tokens")},
+        "mean_ignored": sums["ignored"] / readouts,
+        "mean_tries": sums["tries"] / readouts,
+        "loop_share": sums["loops"] / readouts,
     }
+
+
+def _answers(path: Path, parallel: ParallelSpec | None) -> Iterator[list[Numbered]]:
+    """The readouts of each answer with their line numbers: one by one, or those of parallel samples together."""
+    rows = ((line, json.loads(text)) for line, (_, text) in enumerate(read_lines(path, "readouts")))
+    if parallel is None:
+        yield from ([row] for row in rows)
+        return
+    for _, group in groupby(rows, key=lambda row: (row[1]["question_id"], row[1]["sample"] // parallel.n)):
+        yield list(group)
+
+
+def _grade(group: Sequence[Numbered], parallel: ParallelSpec | None, grader: Grader, gold: str) -> Row:
+    judged = [_judge(row, grader, gold) for _, row in group]
+    place, verdict, credit, votes = 0, judged[0].verdict, float(judged[0].verdict == "correct"), None
+    if parallel is not None:
+        voters = [
+            Voter(one.extracted, len(row["thinking_ids"]), row["score"])
+            for one, (_, row) in zip(judged, group, strict=True)
+        ]
+        found = decide(voters, parallel, grader.equal)
+        if found.winners:
+            right = sum(judged[i].verdict == "correct" for i in found.winners)
+            place, credit = found.winners[0], right / len(found.winners)
+            verdict = "correct" if credit == 1 else "tied" if credit else "wrong"
+        votes = [list(vote) for vote in found.votes]
+    line, row = group[place]
+    tokens = {name: sum(row[name] for _, row in group) for name in TOKENS}
+    return {
+        "question_id": row["question_id"],
+        "sample": row["sample"] // (parallel.n if parallel else 1),
+        "readout": line,
+        "ended": row["ended"],
+        "ignored": row["ignored"],
+        **tokens,
+        "total_tokens": sum(tokens[name] for name in TOTAL),
+        "verdict": verdict,
+        "credit": credit,
+        "extracted": judged[place].extracted,
+        "gold": gold,
+        "votes": votes,
+        "probes": [{"kind": p["kind"], "at": p["at"], **_said(grader.judge(p["stated"], gold))} for p in row["probes"]],
+    }
+
+
+def _judge(row: Row, grader: Grader, gold: str) -> Judgement:
+    return Judgement("unmet", None) if row["ended"] == "unmet" else grader.judge(row["stated"], gold)
+
+
+def _said(judged: Judgement) -> Row:
+    return {"verdict": judged.verdict, "extracted": judged.extracted}

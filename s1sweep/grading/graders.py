@@ -12,8 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-Verdict = Literal["correct", "wrong", "no_answer", "not_extracted"]
-VERDICTS: tuple[Verdict, ...] = ("correct", "wrong", "no_answer", "not_extracted")
+# tied: parallel answers of which some are right share the first place; unmet: no try met the limit.
+Verdict = Literal["correct", "tied", "wrong", "no_answer", "not_extracted", "unmet"]
+VERDICTS: tuple[Verdict, ...] = ("correct", "tied", "wrong", "no_answer", "not_extracted", "unmet")
 
 
 @dataclass(frozen=True)

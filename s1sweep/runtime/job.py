@@ -43,6 +43,7 @@ class Resources:
     gpus_per_engine: int = 0
     kv_cache_mb: int | None = None
     traces: str | None = None  # where decoded blocks are kept; None keeps none
+    shard: tuple[int, int] | None = None  # decode this share of the questions: (number, of how many)
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,11 @@ from s1sweep.analysis import results
 from s1sweep.analysis.results import CellResult
 from s1sweep.data.pool import read_jsonl
 from s1sweep.data.select import ROWS
-from s1sweep.spec import Tracking
+from s1sweep.spec import COMPUTE, Tracking
 from s1sweep.store import Sweep
 from s1sweep.training.sft import CHECKPOINT, HISTORY
 
 FORMAT = 1  # of what is shown; another format publishes every run anew
-COMPUTE = (("method", "max_thinking_tokens"), ("extrapolation", "num_ignore"))  # what may differ within a series
 Row = dict[str, Any]
 
 
@@ -180,7 +179,7 @@ def _asset(record: Mapping[str, Any], kind: str, out: Path, prefix: str, upload:
     )
 
 
-POINT = ("accuracy", "ci_low", "ci_high", "n", "readouts", "mean_answer_tokens", "forced_share")
+POINT = ("accuracy", "ci_low", "ci_high", "n", "readouts", "mean_answer_tokens", "mean_total_tokens", "forced_share")
 
 
 def _series_view(
@@ -193,7 +192,7 @@ def _series_view(
     best = max(points, key=lambda point: point["accuracy"])
     first, config = cells[0], _common([cell.spec for cell in cells])
     for group, name in COMPUTE:
-        config[group].pop(name, None)
+        config.get(group, {}).pop(name, None)
     choices = {axis: first.axes[axis] for axis in first.axes if "." not in axis}  # the others stand in the spec
     task, how = first.spec["task"]["name"], first.axes.get("extrapolation", "")
     arm = {kind: first.stages[kind] for kind in ("select", "train") if kind in first.stages}
@@ -228,7 +227,12 @@ def _series_view(
 
 def _point(cell: CellResult) -> Row:
     row = {"thinking_tokens": cell.mean_thinking_tokens, **{name: getattr(cell, name) for name in POINT}}
-    return {**row, **{name: cell.spec[group][name] for group, name in COMPUTE}}
+    return {**row, **_compute(cell)}
+
+
+def _compute(cell: CellResult) -> Row:
+    """What the user turned to set the compute, as far as the cell's method has it."""
+    return {name: cell.spec[group][name] for group, name in COMPUTE if name in cell.spec.get(group, {})}
 
 
 def _common(specs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -249,6 +253,7 @@ TOKENS = ("thinking_tokens", "answer_tokens")
 def _samples(sweep: Sweep, cells: Sequence[CellResult], most: int) -> tuple[list[str], list[list[Any]]]:
     """The same few questions at every point of the curve, side by side; drawn by hash, so always the same."""
     texts = results.questions(sweep.store, cells[0])
+    turned = list(dict.fromkeys(name for cell in cells for name in _compute(cell)))
     ranked = []
     for order, cell in enumerate(cells):
         readouts = results.readouts(sweep.store, cell)
@@ -262,15 +267,16 @@ def _samples(sweep: Sweep, cells: Sequence[CellResult], most: int) -> tuple[list
             said = (readout["question_id"], question.question if question else None, thinking, readout.get("answer"))
             graded = (readout["gold"], readout["verdict"], readout["ended"], readout["sample"])
             tokens = [readout[name] for name in TOKENS]
-            compute = [cell.spec[group][name] for group, name in COMPUTE]
+            compute = [_compute(cell).get(name) for name in turned]
             ranked.append(((rank, order), [*said, *graded, *tokens, *compute]))
-    columns = [*SAMPLE, *TOKENS, *(name for _, name in COMPUTE)]
+    columns = [*SAMPLE, *TOKENS, *turned]
     return columns, [row for _, row in sorted(ranked, key=lambda pair: pair[0])][:most]
 
 
 def _sweep_view(sweep: Sweep, cells: Sequence[CellResult], info: Mapping[str, Any]) -> View:
     axes = sorted({axis for cell in cells for axis in cell.axes})
-    numbers = ("accuracy", "ci_low", "ci_high", "n", "mean_thinking_tokens", "mean_answer_tokens", "forced_share")
+    means = tuple(f"mean_{name}_tokens" for name in ("thinking", "answer", "total"))
+    numbers = ("accuracy", "ci_low", "ci_high", "n", *means, "forced_share")
     said = ("missing", "interval", "series", "key")
     rows = [
         [*(_axis(cell, axis) for axis in axes), *(getattr(cell, name) for name in (*numbers, *said))] for cell in cells

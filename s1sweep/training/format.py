@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from s1sweep.data.pool import Row
-from s1sweep.spec import ModelSpec
+from s1sweep.spec import ModelSpec, TrainingFormat
+from s1sweep.training.conditional import thought, wish
 
 IGNORE = -100
 
@@ -24,7 +25,7 @@ class Example:
     lost: int
 
 
-def response_text(row: Row, model: ModelSpec) -> str:
+def response_text(row: Row, model: ModelSpec, form: TrainingFormat | None = None) -> str:
     """The assistant's turn: thinking, delimiter, answer, end of turn. "Answer: " is put before an answer that lacks
     it.
     """
@@ -32,18 +33,20 @@ def response_text(row: Row, model: ModelSpec) -> str:
     answer = row.answer.strip()
     if "Answer:" not in answer:
         answer = f"Answer: {answer}"
-    return f"{marks.think_start}\n{row.thinking.strip()}\n{marks.think_end}\n{answer}{marks.answer_stop[0]}"
+    return f"{thought(row, form, model)}{marks.think_end}\n{answer}{marks.answer_stop[0]}"
 
 
-def example(row: Row, model: ModelSpec, tokenizer: Any, block_size: int) -> Example:
+def example(row: Row, model: ModelSpec, tokenizer: Any, block_size: int, form: TrainingFormat | None = None) -> Example:
     """Prompt and response as ids, cut at the end to `block_size` tokens. Prompt and response are encoded apart, as
     decoding does.
     """
-    prompt = tokenizer.apply_chat_template(
-        [{"role": "user", "content": row.question}], tokenize=False, add_generation_prompt=True
-    )
+    asked = row.question + (wish(row, form, lambda text: len(tokenizer.encode(text))) if form else "")
+    messages = [{"role": "user", "content": asked}]
+    if model.system_prompt is not None:
+        messages.insert(0, {"role": "system", "content": model.system_prompt})
+    prompt = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     before = tokenizer.encode(prompt, add_special_tokens=False)
-    after = tokenizer.encode(response_text(row, model), add_special_tokens=False)
+    after = tokenizer.encode(response_text(row, model, form), add_special_tokens=False)
     ids = (before + after)[:block_size]
     labels = ([IGNORE] * len(before) + after)[:block_size]
     return Example(ids, labels, len(before) + len(after) - len(ids))

@@ -113,7 +113,7 @@ def build_trainer(spec: TrainStage, rows: list[Row], workers: int, micro_batch: 
         use_safetensors=True,
         dtype=torch.float32,
     )
-    examples = [example(row, spec.model, tokenizer, spec.train.block_size) for row in rows]
+    examples = [example(row, spec.model, tokenizer, spec.train.block_size, spec.format) for row in rows]
     examples = [e for e in examples if any(label != IGNORE for label in e.labels)]
     if not examples:
         raise ValueError(f"train.block_size={spec.train.block_size} cuts away every label of every row")

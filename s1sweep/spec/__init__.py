@@ -11,40 +11,23 @@ This module knows no file, no framework and no default: defaults live in conf/.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-
-@dataclass(frozen=True)
-class Excluded:
-    """Field annotation: not part of the identity, for the reason given."""
-
-    reason: str
-
-
-@dataclass(frozen=True)
-class Neutral:
-    """Field annotation: absent from the identity while it equals `value`. Never change `value` once released."""
-
-    value: Any
-
-
-class Spec(BaseModel):
-    """What defines a result."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), hide_input_in_errors=True)
-
-
-class Where(BaseModel):
-    """Where and on what it runs, or where it is shown. Cannot be hashed."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), hide_input_in_errors=True)
-
-
-Location = Annotated[str | None, Excluded("the content's sha256 is an input of the stage instead")]
-Name = Annotated[str, Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$")]
+from s1sweep.spec.base import Excluded, Location, Name, Neutral, Spec, Where
+from s1sweep.spec.control import (
+    COMPUTE,
+    BudgetForcingSpec,
+    Cap,
+    ExtrapolationSpec,
+    ForcedSpec,
+    MethodSpec,
+    ParallelSpec,
+    RebaseSpec,
+    ScorerSpec,
+    TrainingFormat,
+)
 
 
 class PoolSpec(Spec):
@@ -62,30 +45,16 @@ class DataSpec(Spec):
     seed: Annotated[int, Field(ge=0)]
 
 
-class ExtrapolationSpec(Spec):
-    """What is appended, and how often, when the model tries to end its thinking (s1 paper, section 3.1)."""
-
-    string: str
-    num_ignore: Annotated[int, Field(ge=0)]
-
-
-class BudgetForcingSpec(Spec):
-    """Budget forcing (s1 paper, section 3.1). Units: tokens."""
-
-    kind: Literal["budget_forcing"]
-    dialect: Literal["s1_harness"]
-    max_thinking_tokens: Annotated[int, Field(ge=1)]
-    max_answer_tokens: Annotated[int, Field(ge=1)]
-    forced_answer_prefix: str
-
-
 class DelimiterSpec(Spec):
-    """How a model family marks thinking. Strings of the chat format; stops must each be one token."""
+    """How a model family marks thinking. Strings of the chat format; stops must each be one token, or its id.
+
+    `think_end` is empty in models that do not mark the end of thinking (LIMO): their answer is the end of the thinking.
+    """
 
     think_start: str
     think_end: str
-    think_stop: tuple[str, ...]
-    answer_stop: tuple[str, ...]
+    think_stop: tuple[str | int, ...]
+    answer_stop: tuple[str | int, ...]
 
 
 class ModelSpec(Spec):
@@ -96,6 +65,7 @@ class ModelSpec(Spec):
     revision: str | None
     parameters: Annotated[float, Excluded("only used for estimates"), Field(gt=0)]
     delimiters: DelimiterSpec
+    system_prompt: Annotated[str | None, Neutral(None)]
     dtype: Literal["float32", "bfloat16", "float16"]
     max_model_len: Annotated[int, Field(ge=16)]
     trust_remote_code: bool
@@ -142,14 +112,33 @@ class TaskSpec(Spec):
         return self
 
 
+# Sampling parameters of vLLM that would break decoding by blocks, or that other fields set.
+OWN_PARAMS = {
+    *("n", "seed", "temperature", "top_p", "max_tokens", "min_tokens", "stop", "stop_token_ids", "ignore_eos"),
+    *("detokenize", "output_kind", "logprobs", "prompt_logprobs", "include_stop_str_in_output"),
+    *("thinking_token_budget", "logit_bias"),
+}
+
+
 class SamplingSpec(Spec):
-    """How tokens are drawn. `temperature: 0` is greedy; `replicate` asks for fresh, never reused, traces."""
+    """How tokens are drawn. `temperature: 0` is greedy; `replicate` asks for fresh, never reused, traces.
+
+    `params` are further sampling parameters of vLLM, by name.
+    """
 
     temperature: Annotated[float, Field(ge=0)]
     top_p: Annotated[float, Field(gt=0, le=1)]
     samples: Annotated[int, Field(ge=1)]
     seed: Annotated[int, Field(ge=0)]
     replicate: Annotated[int, Field(ge=0)]
+    params: Annotated[dict[str, int | float | bool], Neutral({})]
+
+    @model_validator(mode="after")
+    def _params_are_not_ours(self) -> SamplingSpec:
+        taken = sorted(OWN_PARAMS & set(self.params))
+        if taken:
+            raise ValueError(f"params must not hold {', '.join(taken)}: s1sweep sets them itself")
+        return self
 
     @model_validator(mode="after")
     def _greedy_is_one_sample(self) -> SamplingSpec:
@@ -164,7 +153,9 @@ class CellSpec(Spec):
     pool: PoolSpec
     data: DataSpec
     extrapolation: ExtrapolationSpec
-    method: BudgetForcingSpec
+    method: MethodSpec
+    parallel: ParallelSpec
+    scorer: ScorerSpec
     model: ModelSpec
     train: Annotated[NoTraining | SftSpec, Field(discriminator="kind")]
     task: TaskSpec
@@ -230,26 +221,29 @@ class SelectStage(Spec):
 
 
 class TrainStage(Spec):
-    """Fine-tune `model` on the rows of the `data` input."""
+    """Fine-tune `model` on the rows of the `data` input, written in s1's format or in another."""
 
     model: ModelSpec
     train: SftSpec
+    format: Annotated[TrainingFormat | None, Neutral(None)] = None
 
 
 class DecodeStage(Spec):
-    """Decode one task with one checkpoint under one method."""
+    """Decode one task with one checkpoint under one method; `sampling.samples` counts those of every parallel vote."""
 
     model: ModelSpec
     task: TaskSpec
-    method: BudgetForcingSpec
+    method: MethodSpec
     extrapolation: ExtrapolationSpec
     sampling: SamplingSpec
+    scorer: Annotated[ScorerSpec | None, Neutral(None)] = None
 
 
 class GradeStage(Spec):
-    """Grade the readouts of the `decode` input."""
+    """Grade the readouts of the `decode` input, each or as parallel samples of one answer."""
 
     task: TaskSpec
+    parallel: Annotated[ParallelSpec | None, Neutral(None)] = None
 
 
 StageSpec = SelectStage | TrainStage | DecodeStage | GradeStage
@@ -259,3 +253,10 @@ STAGE_TYPES: dict[str, type[StageSpec]] = {
     "decode": DecodeStage,
     "grade": GradeStage,
 }
+
+__all__ = [
+    "COMPUTE", "STAGE_TYPES", "BudgetForcingSpec", "Cap", "CellConfig", "CellSpec", "DataSpec", "DecodeStage",
+    "DelimiterSpec", "Excluded", "ExtrapolationSpec", "ForcedSpec", "GradeStage", "MethodSpec", "ModelSpec", "Neutral",
+    "NoTraining", "ParallelSpec", "Placement", "PoolSpec", "RebaseSpec", "SamplingSpec", "ScorerSpec", "SelectStage",
+    "SftSpec", "Spec", "StageSpec", "TaskSpec", "Tracking", "TrainStage", "TrainingFormat", "Where",
+]  # fmt: skip

@@ -1,4 +1,4 @@
-"""A small real world: a tiny base model, a pool of reasoning traces and four tasks, so that no download is needed.
+"""A small real world: a base model, a judge of steps, a pool of traces and four tasks, so that no download is needed.
 
 Its figures are synthetic, not evidence about LLMs. This file knows where the committed assets lie and nothing else.
 """
@@ -9,6 +9,7 @@ from pathlib import Path
 
 ASSETS: Path = Path(__file__).parent / "assets"
 BASE: Path = ASSETS / "base"
+PRM: Path = ASSETS / "prm"
 POOL: Path = ASSETS / "pool.jsonl.gz"
 TASKS: tuple[str, ...] = ("tiny_calc", "tiny_hard", "tiny_choice", "tiny_dev")
 
@@ -20,4 +21,4 @@ def task_path(name: str) -> Path:
     return ASSETS / "tasks" / f"{name}.jsonl"
 
 
-__all__ = ["ASSETS", "BASE", "POOL", "TASKS", "task_path"]
+__all__ = ["ASSETS", "BASE", "POOL", "PRM", "TASKS", "task_path"]

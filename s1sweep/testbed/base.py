@@ -17,7 +17,7 @@ import argparse
 import json
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -108,11 +108,10 @@ def rows(seed: int, tokenizer: PreTrainedTokenizerFast, phase: Phase) -> Iterato
 
 
 def batches(
-    seed: int, tokenizer: PreTrainedTokenizerFast, phase: Phase, tokens: int = 4096
+    seed: int, stream: Iterator[tuple[list[int], list[int]]], pad: int, tokens: int = 4096
 ) -> Iterator[tuple[list[Any], list[Any]]]:
     """Padded batches of about `tokens` tokens, of rows of like length, in random order."""
     rng = random.Random(seed + 2)
-    stream = rows(seed, tokenizer, phase)
     while True:
         held = sorted((next(stream) for _ in range(4096)), key=lambda row: len(row[0]))
         cut: list[list[tuple[list[int], list[int]]]] = [[]]
@@ -124,7 +123,7 @@ def batches(
         for batch in cut:
             width = max(len(ids) for ids, _ in batch)
             yield (
-                [ids + [tokenizer.pad_token_id] * (width - len(ids)) for ids, _ in batch],
+                [ids + [pad] * (width - len(ids)) for ids, _ in batch],
                 [labels + [-100] * (width - len(labels)) for _, labels in batch],
             )
 
@@ -160,8 +159,14 @@ def save(model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast, directory:
     tokenizer.save_pretrained(str(directory))
 
 
-def train(model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast, phase: Phase, log: TextIO, args: Any) -> None:
-    """Train through one phase; the first one leaves the weak checkpoint behind."""
+def train(
+    model: Qwen2ForCausalLM,
+    phase: Phase,
+    stream: Iterator[tuple[list[Any], list[Any]]],
+    log: TextIO,
+    on_step: Callable[[int], None] = lambda step: None,
+) -> None:
+    """Train through one phase on a stream of batches."""
     import torch
     from torch.nn.functional import cross_entropy
 
@@ -169,9 +174,8 @@ def train(model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast, phase: Ph
     rest = [p for p in model.parameters() if p.dim() <= 1]
     groups = [{"params": decay, "weight_decay": 0.05}, {"params": rest, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=phase.lr, betas=(0.9, 0.98))
-    seed = args.seed + 10 * PHASES.index(phase)
     seen, losses = 0, []
-    for step, (ids, labels) in enumerate(batches(seed, tokenizer, phase), start=1):
+    for step, (ids, labels) in enumerate(stream, start=1):
         # Cosine down to a tenth: the last look-up tables are learned while the rate falls.
         cosine = 0.55 + 0.45 * math.cos(math.pi * min(1.0, seen / phase.tokens))
         lr = phase.lr * min(1.0, step / 200) * cosine
@@ -187,15 +191,14 @@ def train(model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast, phase: Ph
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        seen += int((inputs != tokenizer.pad_token_id).sum())
+        seen += int((inputs != model.config.pad_token_id).sum())
         losses.append(loss.item())
         if step % 25 == 0:
             record = {"phase": phase.name, "step": step, "tokens": seen}
             log.write(json.dumps({**record, "loss": round(sum(losses) / len(losses), 5), "lr": round(lr, 7)}) + "\n")
             log.flush()
             losses = []
-        if phase is PHASES[0] and step == args.weak_step:
-            save(model, tokenizer, args.weak)
+        on_step(step)
         if seen >= phase.tokens:
             return
 
@@ -243,8 +246,20 @@ def main() -> None:
     model = resumed or new_model(tokenizer, args.seed)
     args.out.mkdir(parents=True, exist_ok=True)
     with (args.out / "train_log.jsonl").open("a" if resumed else "w") as log:
-        for phase in PHASES[[phase.name for phase in PHASES].index(args.phase) :]:
-            train(model, tokenizer, phase, log, args)
+        for at in range([phase.name for phase in PHASES].index(args.phase), len(PHASES)):
+
+            def keep_weak(step: int, first: bool = at == 0) -> None:
+                if first and step == args.weak_step:
+                    save(model, tokenizer, args.weak)
+
+            seed = args.seed + 10 * at
+            train(
+                model,
+                PHASES[at],
+                batches(seed, rows(seed, tokenizer, PHASES[at]), tokenizer.pad_token_id),
+                log,
+                keep_weak,
+            )
     save(model, tokenizer, args.out)
     (args.out / "scores.json").write_text(json.dumps(score(args.out), indent=1) + "\n")
 

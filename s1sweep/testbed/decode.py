@@ -1,4 +1,4 @@
-"""Greedy decoding of many short prompts with a local checkpoint, for measuring the testbed's own models.
+"""Decoding of many short prompts with a local checkpoint, for measuring the testbed's own models.
 
 Plain transformers on purpose: the pool's measured columns must not depend on the engine the framework tests.
 
@@ -25,14 +25,15 @@ def load(directory: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
     return model, AutoTokenizer.from_pretrained(str(directory))
 
 
-def greedy(
+def complete(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerFast,
     prompts: Sequence[str],
     max_new_tokens: int = 96,
     batch_size: int = 256,
+    temperature: float = 0.0,
 ) -> list[str]:
-    """The greedy continuation of each prompt, cut before the first end token."""
+    """The continuation of each prompt, cut before the first end token; sampled only where a temperature is given."""
     import torch
 
     ids = [tokenizer(prompt, add_special_tokens=False).input_ids for prompt in prompts]
@@ -49,7 +50,7 @@ def greedy(
             made = model.generate(
                 input_ids=inputs,
                 attention_mask=mask,
-                do_sample=False,
+                **({"do_sample": True, "temperature": temperature} if temperature else {"do_sample": False}),
                 max_new_tokens=max_new_tokens,
                 eos_token_id=stops,
                 pad_token_id=tokenizer.pad_token_id,
@@ -58,6 +59,13 @@ def greedy(
             end = next((k for k, token in enumerate(row) if token in stops), len(row))
             out[i] = tokenizer.decode(row[:end])
     return out
+
+
+def greedy(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, prompts: Sequence[str], max_new_tokens: int = 96
+) -> list[str]:
+    """The greedy continuation of each prompt."""
+    return complete(model, tokenizer, prompts, max_new_tokens)
 
 
 def answer_of(text: str) -> str:

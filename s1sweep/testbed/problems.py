@@ -168,7 +168,7 @@ def work(problem: Problem, first: int, last: int, state: int) -> tuple[list[str]
     return steps, state
 
 
-def _choose(problem: Problem) -> list[str]:
+def choose(problem: Problem) -> list[str]:
     """Choices compared with the result one by one, so that each step only needs what stands beside it."""
     right = LETTERS.index(problem.answer)
     return [f"{LETTERS[i]}{problem.choices[i]}:{problem.value}{'ny'[i == right]}" for i in range(right + 1)]
@@ -177,7 +177,7 @@ def _choose(problem: Problem) -> list[str]:
 def _finish(problem: Problem, first: int) -> str:
     """The right steps from `first` to the end, and the letter picked where there are choices."""
     steps, _ = work(problem, first, len(problem.operands), problem.states[first])
-    return ";".join([*steps, *(_choose(problem) if problem.choices else [])])
+    return ";".join([*steps, *(choose(problem) if problem.choices else [])])
 
 
 def _slip(rng: random.Random, problem: Problem) -> list[str]:

@@ -76,13 +76,14 @@ def show(cells: Sequence[CellResult], console: Console | None = None) -> None:
 def _list(cells: Sequence[CellResult], axes: Sequence[Column]) -> Table:
     """One row per cell."""
     table = _empty(axes)
-    for name in ("accuracy %", "n", "think", "forced %"):
+    for name in ("accuracy %", "n", "think", "total", "forced %"):
         table.add_column(name, justify="right", no_wrap=True)
     for i, cell in enumerate(cells):
         if cell.missing is None:
-            numbers = [with_interval(cell), str(cell.n), f"{cell.mean_thinking_tokens:.0f}", percent(cell.forced_share)]
+            tokens = [f"{cell.mean_thinking_tokens:,.0f}", f"{cell.mean_total_tokens:,.0f}"]
+            numbers = [with_interval(cell), str(cell.n), *tokens, percent(cell.forced_share)]
         else:
-            numbers = [_short(cell.missing), "–", "–", "–"]
+            numbers = [_short(cell.missing), "–", "–", "–", "–"]
         table.add_row(*(axis.values[i] for axis in axes), *numbers)
     return table
 
@@ -128,7 +129,13 @@ def _notes(cells: Sequence[CellResult], pivoted: bool) -> list[str]:
     if how and pivoted:
         lines.append(f"{len(cells)} cells. Thinking tokens and forced shares: --csv, --json or the page.")
     elif how:
-        lines.append("think: mean thinking tokens. forced: share of readouts whose thinking did not end by itself.")
+        lines.append(
+            "think, total: mean thinking tokens, and all tokens, of an answer. forced: share of readouts whose thinking "
+            "did not end by itself."
+        )
+    unmet = sum(cell.endings.get("unmet", 0) for cell in cells)
+    if unmet:
+        lines.append(f"{unmet} samples had no try within the limit of rejection sampling; they count as wrong.")
     reasons = Counter(cell.missing for cell in cells if cell.missing is not None)
     return lines + [f"{count} missing: {reason}" for reason, count in reasons.items()]
 

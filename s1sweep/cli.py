@@ -181,7 +181,7 @@ def _print_plan(shown: dict[str, Any], session: Any) -> None:
     console.print(table)
     estimate = shown["estimate"]
     console.print(
-        f"{shown['engine_sessions']} engine sessions; about {estimate['decode_tokens']:,} tokens to decode, "
+        f"{shown['engine_sessions']} engine session{'s' * (shown['engine_sessions'] != 1)}; about {estimate['decode_tokens']:,} tokens to decode, "
         f"{estimate['train_tokens']:,} to train, {estimate['gpu_hours']:g} GPU hours."
     )
     for note in sorted({note for cell in session.plan.cells for note in cell.notes}):

@@ -140,7 +140,7 @@ class Plan:
         arm = select_id.removeprefix("select-").rsplit("-", 1)[0]
         return self._stage(
             "train",
-            f"{cell.model.name}-{arm}" + (f"-{wanted.kind}" if wanted else ""),
+            f"{cell.model.name}-{arm}" + (f"-{SHORT[wanted.kind]}" if wanted else ""),
             TrainStage(model=cell.model, train=train, format=wanted),
             {"data": select_id},
             {"model": model_digest(cell.model)},
@@ -344,12 +344,16 @@ def _data_slug(data: DataSpec) -> str:
     return data.rule + (f"-{data.size}" if data.size else "") + (f"-seed{data.seed}" if data.seed else "")
 
 
+SHORT = {"token_conditional": "tcc", "step_conditional": "scc", "class_conditional": "ccc"}  # as in the paper
+
+
 def _method_slug(method: MethodSpec, extrapolation: ExtrapolationSpec) -> str:
     """Short and readable: what differs most often between the stages of a task."""
-    parts: list[str] = [] if method.kind == "budget_forcing" else [method.kind]
+    parts: list[str] = [] if method.kind == "budget_forcing" else [SHORT.get(method.kind, method.kind)]
     if isinstance(method, ForcedSpec):
         parts += [] if method.dialect == "s1_harness" else [method.dialect]
         strings = "-".join(s.strip() or "empty" for s in extrapolation.strings)
         parts.append(f"{strings}-x{extrapolation.num_ignore}" if extrapolation.num_ignore else "none")
     parts += [str(value) for group, name in COMPUTE if group == "method" and (value := getattr(method, name, None))]
+    parts += ["forced"] if getattr(method, "force_steps", False) else []
     return "-".join(parts)

@@ -38,7 +38,7 @@ SCORER_VERSION = 1
 TOKENS = tuple(
     f"{name}_tokens" for name in ("thinking", "injected", "answer", "probe", "verifier", "discarded", "scored")
 )
-UNITS = 512  # (question, sample) pairs under way at once: about twice what an engine takes into one batch
+UNITS = 256  # (question, sample) pairs under way at once; more would only push each other out of the prefix cache
 _PROGRESS_EVERY = 2.0  # seconds
 
 

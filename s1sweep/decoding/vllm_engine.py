@@ -127,8 +127,12 @@ class VllmEngine:
         if current_platform.is_cpu():
             args["enforce_eager"] = True
             args["block_size"] = 32  # the default of 128 caches nothing of the testbed's short prefixes
+            # A prompt taken in parts rewinds its request's generator, which a CPU generator cannot do: vLLM dies.
+            args["enable_chunked_prefill"] = False
+            args["max_num_batched_tokens"] = max(8192, model.max_model_len)
         if isinstance(model, ModelSpec) and model.delimiters.think_start and model.delimiters.think_end:
             marks = model.delimiters  # for vLLM's own thinking budget; requests without one are not touched
+            args["skip_tokenizer_init"] = False
             args["reasoning_config"] = {
                 "reasoning_start_str": marks.think_start,
                 "reasoning_end_str": marks.think_end,

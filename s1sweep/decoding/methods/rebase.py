@@ -35,6 +35,7 @@ class Node:
     ended: Ending | None
     steps: tuple[float, ...]
     score: float
+    read: int  # tokens the reward model read of the path
     parent: Node | None
 
 
@@ -57,21 +58,21 @@ async def run(spec: RebaseSpec, extrapolation: ExtrapolationSpec, case: Case) ->
     leaves: list[Node] = []
     made: list[Node] = []
     scored = 0
-    level, children = [Node(start, (), (), "", None, (), 0.0, None)], [spec.width]
+    level, children = [Node(start, (), (), "", None, (), 0.0, 0, None)], [spec.width]
     while level:
         jobs = [(node, i) for node, count in zip(level, children, strict=True) for i in range(count)]
         grown = await asyncio.gather(*(_grow(spec, case, node, i, separators) for node, i in jobs))
-        made += [node for node, _ in grown]
-        scored += sum(tokens for _, tokens in grown)
-        leaves += [node for node, _ in grown if node.ended is not None]
-        level = [node for node, _ in grown if node.ended is None]
+        made += grown
+        scored += sum(node.read - node.parent.read for node in grown if node.parent)  # what is new of each path
+        leaves += [node for node in grown if node.ended is not None]
+        level = [node for node in grown if node.ended is None]
         if level:
             children = share_out(spec.width - len(leaves), [node.score for node in level], spec.balance)
     return await _answers(spec, case, leaves, made, scored)
 
 
-async def _grow(spec: RebaseSpec, case: Case, node: Node, i: int, separators: tuple[int, ...]) -> tuple[Node, int]:
-    """One more step after a node, with its score, and the tokens the reward model read for it."""
+async def _grow(spec: RebaseSpec, case: Case, node: Node, i: int, separators: tuple[int, ...]) -> Node:
+    """One more step after a node, with its score."""
     assert case.scorer is not None, "the plan gives REBASE a scorer"
     name = f"{node.name}/{i}"
     trace = node.trace.follow(node.step, draw=name)
@@ -83,7 +84,7 @@ async def _grow(spec: RebaseSpec, case: Case, node: Node, i: int, separators: tu
     if ended is None and len(ids) >= spec.max_thinking_tokens:
         ended = "forced"
     judged = await case.scorer.score(case.user, case.chat.decode(ids))
-    return Node(trace, ids, step, name, ended, judged.steps, judged.score, node), judged.tokens
+    return Node(trace, ids, step, name, ended, judged.steps, judged.score, judged.tokens, node)
 
 
 def _ending(cut: Cut, separators: tuple[int, ...]) -> Ending | None:

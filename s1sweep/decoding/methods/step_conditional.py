@@ -18,7 +18,7 @@ from s1sweep.spec import ExtrapolationSpec
 from s1sweep.spec.control import StepConditionalSpec
 
 VERSION = 1
-STRETCH = 32  # tokens read on before looking for a mark; a mark is a few tokens
+STRETCH = 256  # tokens read on before looking for a mark; what lies behind one was read for nothing
 
 
 async def run(spec: StepConditionalSpec, extrapolation: ExtrapolationSpec, case: Case) -> list[Readout]:

@@ -130,8 +130,8 @@ def _notes(cells: Sequence[CellResult], pivoted: bool) -> list[str]:
         lines.append(f"{len(cells)} cells. Thinking tokens and forced shares: --csv, --json or the page.")
     elif how:
         lines.append(
-            "think, total: mean thinking tokens, and all tokens, of an answer. forced: share of readouts whose thinking "
-            "did not end by itself."
+            "think, total: mean thinking tokens, and all tokens, of an answer. "
+            "forced: share of readouts whose thinking did not end by itself."
         )
     unmet = sum(cell.endings.get("unmet", 0) for cell in cells)
     if unmet:

@@ -179,9 +179,10 @@ def _print_plan(shown: dict[str, Any], session: Any) -> None:
         table.add_row(kind, str(total), str(shown["reused"][kind]), str(missing[kind]))
     console = Console()
     console.print(table)
-    estimate = shown["estimate"]
+    estimate, sessions = shown["estimate"], shown["engine_sessions"]
     console.print(
-        f"{shown['engine_sessions']} engine session{'s' * (shown['engine_sessions'] != 1)}; about {estimate['decode_tokens']:,} tokens to decode, "
+        f"{sessions} engine session{'' if sessions == 1 else 's'}; "
+        f"about {estimate['decode_tokens']:,} tokens to decode, "
         f"{estimate['train_tokens']:,} to train, {estimate['gpu_hours']:g} GPU hours."
     )
     for note in sorted({note for cell in session.plan.cells for note in cell.notes}):

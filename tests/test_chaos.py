@@ -69,3 +69,34 @@ def test_every_round_finishes_with_the_undisturbed_records(tmp_path: Path) -> No
         for name, record in after.items():
             assert same_result(record, expected[name]), f"{story}: {name}"
         print(f"{story}: {len(kept)} stages kept, {len(after) - len(kept)} run after")
+
+
+def test_a_decode_worker_killed_ten_times(tmp_path: Path) -> None:
+    """Each time at another moment of the decoding; what it had finished is not decoded again."""
+    command = ["run", "-m", "train=none", "task=tiny_hard,tiny_calc", "sampling=sampled", "sampling.samples=8"]
+    command += ["method=exact_length", "extrapolation=none,wait", "name=kills", "tracking=none", "placement.max_retries=99"]
+    calm, root = tmp_path / "calm" / "store", tmp_path / "kills" / "store"
+    for folder in (calm, root):
+        folder.parent.mkdir()
+    assert cli(*command, root=calm).returncode == 0
+    process = subprocess.Popen(
+        [sys.executable, "-m", "s1sweep.cli", *command],
+        env=cli_env(root),
+        cwd=root.parent,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    rng, kills = random.Random(int(os.environ.get("S1SWEEP_CHAOS_SEED", "0"))), 0
+    while process.poll() is None and kills < 10:
+        time.sleep(rng.uniform(8, 20))
+        stored = sum(p.stat().st_size for p in root.glob("traces/*/*.seg"))
+        for worker in (w for w in workers(process.pid) if "_DecodeWorker" in " ".join(w.cmdline())):
+            worker.kill()
+            kills += 1
+            print(f"kill {kills}: {stored:,} bytes of traces")
+    assert process.wait(timeout=600) == 0
+    assert kills >= 3, "the decoding was over before it could be disturbed"
+    found, expected = records(root), records(calm)
+    assert found.keys() == expected.keys()
+    for name, record in found.items():
+        assert same_result(record, expected[name]), name

@@ -50,10 +50,10 @@ def run(spec: GradeStage, inputs: Mapping[str, Path], out: Path, **_: Any) -> di
             credit += grade["credit"]
             sums["answers"] += 1
             sums.update({name: grade[name] for name in (*TOKENS, "total_tokens")})
-            for _, readout in group:
-                sums.update(readouts=1, ignored=readout["ignored"], tries=readout["tries"])
-                sums["loops"] += readout["loop"] is not None
-                endings[readout["ended"]] += 1
+            for _line, one in group:
+                sums.update({"readouts": 1, "ignored": one["ignored"], "tries": one["tries"]})
+                sums["loops"] += one["loop"] is not None
+                endings[one["ended"]] += 1
     answers, readouts = sums["answers"], sums["readouts"]
     return {
         "questions": len(asked),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from s1sweep.plan import Stage
@@ -73,6 +73,9 @@ class Scheduler:
         self._running: dict[Handle, Job] = {}
         self._tries: Counter[str] = Counter()
         self._jobs = 0
+        self._shards: dict[str, Job] = {}  # of engine sessions, not started yet
+        self._shards_left: Counter[tuple[str, ...]] = Counter()  # by the stages of their session
+        self._traced: set[str] = set()  # stages whose shards are through
 
     def run(self, stages: Mapping[str, Stage], standing: Mapping[str, Outcome]) -> Progress:
         """Run the stages, inputs first. `standing` are failures of earlier runs that are not to be tried again.
@@ -104,7 +107,7 @@ class Scheduler:
     def _start(self, stages: Mapping[str, Stage], weight: Mapping[str, int], progress: Progress) -> None:
         open_ids = progress.waiting | progress.running
         ready = [s for s in stages.values() if s.id in progress.waiting and open_ids.isdisjoint(s.inputs.values())]
-        jobs = {job.id: job for job in self._group(ready)}
+        jobs = {job.id: job for job in self._group(ready, progress)} | self._shards
         waiting = [
             Waiting(job.id, job.request, RANK.get(job.kind, 2), sum(weight[t.id] for t in job.tasks))
             for job in jobs.values()
@@ -112,34 +115,54 @@ class Scheduler:
         for name in decide(waiting, [job.request for job in self._running.values()], self._backend.capacity):
             job = jobs[name]
             ids = {task.id for task in job.tasks}
+            self._shards.pop(name, None)
             progress.waiting -= ids
             progress.running |= ids
             self._running[self._backend.submit(job)] = job
 
-    def _group(self, ready: list[Stage]) -> list[Job]:
-        """Stages that run together: those of one engine session, and small ones in batches."""
+    def _group(self, ready: list[Stage], progress: Progress) -> list[Job]:
+        """Stages that run together: those of one engine session, and small ones in batches.
+
+        An engine session for which more than one engine is free goes into shards first.
+        """
         groups: dict[tuple[str, str], list[Stage]] = {}
         for i, stage in enumerate(ready):
             batch = str(i // BATCH[stage.kind]) if stage.kind in BATCH else stage.id
             groups.setdefault((stage.kind, stage.session or batch), []).append(stage)
         jobs = []
+        sessions = sum(kind == "decode" for kind, _ in groups) + len(self._shards)
+        sessions += sum(job.kind == "decode" for job in self._running.values())
         for (kind, _), members in groups.items():
             tasks = tuple(Task(s.id, s.kind, s.spec, s.hashed, s.inputs) for s in members)
-            first = f"{members[0].id}+{len(members) - 1}" if len(members) > 1 else members[0].id
-            self._jobs += 1
-            jobs.append(
-                Job(
-                    id=f"{first}#{self._jobs}",
-                    kind=kind,
-                    tasks=tasks,
-                    request=request(kind, self._placement),
-                    resources=resources(self._placement, self._store.root),
-                    root=str(self._store.root),
-                )
-            )
+            shards = int(self._backend.capacity.engines) // sessions if kind == "decode" else 1
+            ids = tuple(task.id for task in tasks)
+            if shards < 2 or not self._traced.isdisjoint(ids):
+                jobs.append(self._job(kind, tasks, None))
+                continue
+            progress.waiting.difference_update(ids)
+            progress.running.update(ids)
+            self._shards_left[ids] = shards
+            for i in range(shards):
+                job = self._job(kind, tasks, (i, shards))
+                self._shards[job.id] = job
         return jobs
 
+    def _job(self, kind: str, tasks: tuple[Task, ...], shard: tuple[int, int] | None) -> Job:
+        first = f"{tasks[0].id}+{len(tasks) - 1}" if len(tasks) > 1 else tasks[0].id
+        self._jobs += 1
+        return Job(
+            id=f"{first}#{self._jobs}",
+            kind=kind,
+            tasks=tasks,
+            request=request(kind, self._placement),
+            resources=replace(resources(self._placement, self._store.root), shard=shard),
+            root=str(self._store.root),
+        )
+
     def _collect(self, job: Job, outcomes: list[Outcome], stages: Mapping[str, Stage], progress: Progress) -> None:
+        if job.resources.shard is not None:
+            self._collect_shard(job, progress)
+            return
         for outcome in outcomes:
             name = outcome.stage_id
             progress.running.discard(name)
@@ -154,6 +177,15 @@ class Scheduler:
             log = Path(outcome.log) if outcome.log else None
             self._store.mark_failed(name, outcome.failure or "bug", outcome.message, log)
             self._fail(outcome, stages, progress)
+
+    def _collect_shard(self, job: Job, progress: Progress) -> None:
+        """After the last shard the session itself runs, and decodes what a lost or failed shard left out."""
+        ids = tuple(task.id for task in job.tasks)
+        self._shards_left[ids] -= 1
+        if not self._shards_left[ids]:
+            self._traced.update(ids)
+            progress.running.difference_update(ids)
+            progress.waiting.update(ids)
 
     @staticmethod
     def _fail(outcome: Outcome, stages: Mapping[str, Stage], progress: Progress) -> None:

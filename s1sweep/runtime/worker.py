@@ -9,6 +9,7 @@ import contextlib
 import importlib
 import logging
 import os
+import shutil
 import sys
 import time
 import traceback
@@ -43,6 +44,8 @@ def execute(job: Job, launch_ranks: LaunchRanks, own_process: bool) -> list[Outc
 
     `own_process` says that the file descriptors 1 and 2 belong to the job and go to its log.
     """
+    if job.resources.shard is not None:
+        return _execute_shard(job, launch_ranks, own_process)
     store = Store(job.root)
     started = time.time()
     items, tasks, outcomes = [], {}, []
@@ -62,6 +65,26 @@ def execute(job: Job, launch_ranks: LaunchRanks, own_process: bool) -> list[Outc
                 traceback.print_exception(done, file=sys.stderr)
                 outcomes.append(Outcome(task.id, False, classify(done), _one_line(done), str(log)))
     return outcomes
+
+
+def _execute_shard(job: Job, launch_ranks: LaunchRanks, own_process: bool) -> list[Outcome]:
+    """Run one shard of an engine session. It publishes nothing; what it leaves are traces."""
+    store = Store(job.root)
+    items = [
+        Item(t.spec, {name: store.outputs(i) for name, i in t.inputs.items()}, store.attempt_dir(t.id))
+        for t in job.tasks
+    ]
+    log, failed = items[0].out / LOG, None
+    with log_to(log, own_process):
+        for _, done in _run_all(job, items, launch_ranks):
+            if not isinstance(done, Done):
+                traceback.print_exception(done, file=sys.stderr)
+                failed = done
+    if failed is not None:
+        return [Outcome(task.id, False, classify(failed), _one_line(failed), str(log)) for task in job.tasks]
+    for item in items:
+        shutil.rmtree(item.out, ignore_errors=True)
+    return [Outcome(task.id, True) for task in job.tasks]
 
 
 def _run_all(job: Job, items: list[Item], launch_ranks: LaunchRanks) -> Iterator[tuple[Item, Done | Exception]]:

@@ -1,0 +1,43 @@
+"""Engine sessions in shards: several decode workers, the same results."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from s1sweep.store import Store, same_result
+from tests.helpers import cli
+
+pytestmark = pytest.mark.slow
+
+COMMAND = ["run", "-m", "train=none", "task=tiny_calc,tiny_hard", "task.limit=16", "extrapolation=none,wait"]
+COMMAND += ["sampling=greedy,sampled"]
+COMMAND += ["name=shards", "tracking=none", "placement.cpus=3", "method.max_thinking_tokens=48,96"]
+
+
+def records(root: Path) -> dict[str, dict]:
+    store = Store(root)
+    return {name: record for name in store.stage_ids() if (record := store.record(name))}
+
+
+def test_one_two_and_three_decode_workers_give_the_same(tmp_path: Path) -> None:
+    """Greedy and sampled. With several, the session itself finds everything among the traces and decodes nothing."""
+    found = {}
+    for engines in (1, 2, 3):
+        root = tmp_path / str(engines) / "store"
+        root.parent.mkdir()
+        done = cli(*COMMAND, f"placement.engines={engines}", root=root)
+        assert done.returncode == 0, done.stderr
+        found[engines] = records(root)
+        costs = [r["provenance"]["cost"] for r in found[engines].values() if r["id"].startswith("decode-")]
+        assert len(costs) == 16
+        segments = len(list(root.glob("traces/*/*.seg")))
+        if engines == 1:
+            assert segments == 1 and all(cost["decoded_tokens"] for cost in costs)
+        else:
+            assert segments == engines and not any(cost["decoded_tokens"] for cost in costs)
+    for engines in (2, 3):
+        assert found[engines].keys() == found[1].keys()
+        for name, record in found[engines].items():
+            assert same_result(record, found[1][name]), (engines, name)

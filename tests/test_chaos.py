@@ -74,7 +74,13 @@ def test_every_round_finishes_with_the_undisturbed_records(tmp_path: Path) -> No
 def test_a_decode_worker_killed_ten_times(tmp_path: Path) -> None:
     """Each time at another moment of the decoding; what it had finished is not decoded again."""
     command = ["run", "-m", "train=none", "task=tiny_hard,tiny_calc", "sampling=sampled", "sampling.samples=8"]
-    command += ["method=exact_length", "extrapolation=none,wait", "name=kills", "tracking=none", "placement.max_retries=99"]
+    command += [
+        "method=exact_length",
+        "extrapolation=none,wait",
+        "name=kills",
+        "tracking=none",
+        "placement.max_retries=99",
+    ]
     calm, root = tmp_path / "calm" / "store", tmp_path / "kills" / "store"
     for folder in (calm, root):
         folder.parent.mkdir()

@@ -76,6 +76,12 @@ def _readout(question: str, gold: str, number: int, tokens: int) -> dict[str, An
         "thinking_tokens": tokens,
         "injected_tokens": 1,
         "answer_tokens": 2,
+        **dict.fromkeys(
+            ("probe_tokens", "verifier_tokens", "discarded_tokens", "scored_tokens", "prefilled_tokens"), 0
+        ),
+        "tries": 1,
+        "loop": None,
+        "probes": [],
         "thinking": [["a+b", False], ["Wait", True]],
         "answer": gold,
         "stated": f"Final Answer: {gold}" if number * 12 < tokens else "no idea",

@@ -96,7 +96,7 @@ def test_a_cell_alone_and_in_a_grid(engine, chat, tmp_path: Path) -> None:
     cells = compose(*GRID)
     together = decode(cells, engine, chat, tmp_path / "grid")
     for i in (0, 7, 17, len(cells) - 1):
-        engine._llm.reset_prefix_cache()
+        engine.forget()
         assert decode([cells[i]], engine, chat, tmp_path / f"alone{i}") == [together[i]]
 
 
@@ -132,7 +132,7 @@ def test_a_second_session_over_stored_traces(engine, chat, tmp_path: Path, sampl
     assert (made["reused_tokens"], reused["decoded_tokens"]) == (0, 0)
     assert reused["reused_tokens"] == made["decoded_tokens"] > 0
     both = decode([*short, *long], engine, chat, tmp_path / "c", tmp_path / "traces", further)
-    engine._llm.reset_prefix_cache()
+    engine.forget()
     assert both == decode([*short, *long], engine, chat, tmp_path / "d", None, fresh)
     assert made["decoded_tokens"] + further["decoded_tokens"] == fresh["decoded_tokens"]
 

@@ -41,7 +41,9 @@ class Chat:
         self._system = model.system_prompt
         self.max_model_len = model.max_model_len
         marks = model.delimiters
-        self.think_start = self.encode(marks.think_start)
+        # Some templates open the thinking themselves.
+        opened = self._rendered("").rstrip().endswith(marks.think_start.strip() or "\0")
+        self.think_start = () if opened else self.encode(marks.think_start)
         self.think_end = self.encode(marks.think_end)
         self.think_stop = self.stops("model.delimiters.think_stop", marks.think_stop)
         self.answer_stop = self.stops("model.delimiters.answer_stop", marks.answer_stop)
@@ -54,10 +56,13 @@ class Chat:
 
     def prompt(self, *turns: str) -> tuple[int, ...]:
         """Ids of a conversation, user first and in turns, up to where the assistant speaks."""
+        return self.encode(self._rendered(*turns))
+
+    def _rendered(self, *turns: str) -> str:
         messages = [{"role": ("user", "assistant")[i % 2], "content": text} for i, text in enumerate(turns)]
         if self._system is not None:
             messages.insert(0, {"role": "system", "content": self._system})
-        return self.encode(self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+        return self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
 
     def ids_of_words(self, words: Sequence[str]) -> tuple[int, ...]:
         """Every id whose text is one of the words, whatever its case and the signs around it."""

@@ -138,6 +138,7 @@ class VllmEngine:
                 "reasoning_end_str": marks.think_end,
             }
         self._llm = LLM(**{**args, **model.engine_args})
+        self._fingerprint = fingerprint(model, resources)
         self._max_len = model.max_model_len
         self._weights = weights
         self._numbers = itertools.count()
@@ -152,6 +153,9 @@ class VllmEngine:
         self._llm.apply_model(_repack_embeddings)
         self._llm.reset_prefix_cache()
         self._weights = weights
+
+    def fingerprint(self) -> dict[str, Any]:
+        return self._fingerprint
 
     def close(self) -> None:
         """Free the engine's memory."""

@@ -232,7 +232,9 @@ def _point(cell: CellResult) -> Row:
 
 def _compute(cell: CellResult) -> Row:
     """What the user turned to set the compute, as far as the cell's method has it."""
-    return {name: cell.spec[group][name] for group, name in COMPUTE if name in cell.spec.get(group, {})}
+    found = {(group, name): cell.spec[group][name] for group, name in COMPUTE if name in cell.spec.get(group, {})}
+    samples = found.pop(("parallel", "n"), 1)  # `n` is the number of questions
+    return {**{name: value for (_, name), value in found.items()}, **({"parallel_n": samples} if samples > 1 else {})}
 
 
 def _common(specs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -35,7 +35,8 @@ def wish(row: Row, form: TrainingFormat, count_tokens: Callable[[str], int]) -> 
 def thought(row: Row, form: TrainingFormat | None, model: ModelSpec) -> str:
     """The thinking with what opens it, up to the mark that ends it."""
     if form is None or form.kind == "token_conditional":
-        return f"{model.delimiters.think_start}\n{row.thinking.strip()}\n"
+        start = model.delimiters.think_start.rstrip("\n")
+        return (f"{start}\n" if start else "") + f"{row.thinking.strip()}\n"
     steps = steps_of(row.thinking, form.separator)
     left = bucket(len(steps))
     return "".join(f"{form.step_mark}{left - i} steps left\n{step.strip()}\n" for i, step in enumerate(steps))

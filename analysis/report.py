@@ -16,6 +16,7 @@ from s1sweep.store import Store, Sweep
 from . import papertables, plots, results
 from .curves import styles
 from .labels import Column, arm, arm_label, arm_order, axis_value, columns, shown, task_label, varying_axes
+from .noise import noise_floors
 from .results import CellResult, record_of
 from .samples import samples, script_json
 from .tables import percent
@@ -78,6 +79,7 @@ def _context(sweep: Sweep) -> dict[str, Any]:
         "arms": [(look.labels[which], colour, which in look.hollow) for which, colour in look.colours.items()],
         "strings": [(look.string_label(string), GLYPHS[look.marker(string)]) for string in look.strings],
         "trainings": _trainings(sweep.store, cells),
+        "noise": [str(floor) for floor in noise_floors(cells)],
         "failures": _failures(sweep.store, cells),
         "made": _provenance(sweep.store, cells),
         "browser": Markup(script_json(browser)),

@@ -15,6 +15,7 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from .labels import Column, axis_value, columns, task_label
+from .noise import noise_floors
 from .papertables import extrapolation_table, subset_table
 from .results import CellResult
 
@@ -133,6 +134,7 @@ def _notes(cells: Sequence[CellResult], pivoted: bool) -> list[str]:
             "think, total: mean thinking tokens, and all tokens, of an answer. "
             "forced: share of readouts whose thinking did not end by itself."
         )
+    lines += [str(floor) for floor in noise_floors(cells)]
     unmet = sum(cell.endings.get("unmet", 0) for cell in cells)
     if unmet:
         lines.append(f"{unmet} samples had no try within the limit of rejection sampling; they count as wrong.")

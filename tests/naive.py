@@ -27,29 +27,69 @@ def greedy(model: Any, ids: list[int], limit: int, stops: list[int], at_least: i
     return (out[:-1], True) if out and out[-1] in stops else (out, False)
 
 
-def cell(
-    model: Any, tokenizer: Any, question: str, limit: int, ignores: int, string: str, answer_limit: int
-) -> dict[str, Any]:
-    """Thinking ids, answer ids, and how thinking ended."""
+class Model:
+    """A model and its tokenizer, asked in s1's chat format."""
 
-    def ids(text: str) -> list[int]:
-        return tokenizer.encode(text, add_special_tokens=False)
+    def __init__(self, model: Any, tokenizer: Any) -> None:
+        self.model, self.tokenizer = model, tokenizer
+        start, *self.ends = self.ids("<|im_start|>") + self.ids("<|im_end|>") + self.ids("<|endoftext|>")
+        self.stops = [start, *self.ends]
 
-    chat = [{"role": "user", "content": question}]
-    prompt = ids(tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)) + ids(THINK)
-    start, *ends = ids("<|im_start|>") + ids("<|im_end|>") + ids("<|endoftext|>")
-    thinking: list[int] = []
+    def ids(self, text: str) -> list[int]:
+        return self.tokenizer.encode(text, add_special_tokens=False)
+
+    def prompt(self, question: str) -> list[int]:
+        chat = [{"role": "user", "content": question}]
+        text = self.tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+        return self.ids(text) + self.ids(THINK)
+
+    def forced(self, thinking: list[int]) -> list[int]:
+        newline = [] if self.tokenizer.decode(thinking).endswith("\n") else self.ids("\n")
+        return newline + self.ids(ANSWER + FORCED)
+
+
+def harness(m: Model, question: str, limit: int, ignores: int, string: str, answer_limit: int) -> dict[str, Any]:
+    """s1's evaluation harness: thinking ids, answer ids, and whether thinking was forced to end."""
+    prompt, thinking = m.prompt(question), []
     for turn in range(ignores + 1):
-        new, stopped = greedy(model, prompt + thinking, limit, [start, *ends], at_least=1 if ignores else 0)
+        new, stopped = greedy(m.model, prompt + thinking, limit, m.stops, at_least=1 if ignores else 0)
         thinking += new
         if not stopped:
             break
         if turn < ignores:
-            thinking += ids(string)
+            thinking += m.ids(string)
     thinking = thinking[:limit]
-    if stopped:
-        lead = ids(ANSWER)
-    else:
-        lead = ([] if tokenizer.decode(thinking).endswith("\n") else ids("\n")) + ids(ANSWER + FORCED)
-    answer, _ = greedy(model, prompt + thinking + lead, answer_limit, ends)
+    lead = m.ids(ANSWER) if stopped else m.forced(thinking)
+    answer, _ = greedy(m.model, prompt + thinking + lead, answer_limit, m.ends)
     return {"thinking": thinking, "answer": answer, "forced": not stopped}
+
+
+def readme(m: Model, question: str, limit: int, ignores: int, string: str, answer_limit: int) -> dict[str, Any]:
+    """s1's README: one budget for all rounds, less what each made with its stop; the answer simply goes on."""
+    prompt = m.prompt(question)
+    thinking, stopped = greedy(m.model, prompt, limit, m.stops, at_least=1 if ignores else 0)
+    left = limit - len(thinking) - stopped
+    for _ in range(ignores):
+        if not stopped or left <= 0:
+            break
+        thinking += m.ids(string)
+        new, stopped = greedy(m.model, prompt + thinking, left, m.stops, at_least=1)
+        left -= len(new) + stopped
+        thinking += new
+    answer, _ = greedy(m.model, prompt + thinking, answer_limit, m.ends)
+    return {"thinking": thinking, "answer": answer, "forced": not stopped}
+
+
+def exact(m: Model, question: str, limit: int, ignores: int, string: str, answer_limit: int) -> dict[str, Any]:
+    """L1's baseline: thinking of exactly `limit` tokens, strings and all, however often it must be told to go on."""
+    prompt, thinking = m.prompt(question), []
+    while len(thinking) < limit:
+        new, stopped = greedy(m.model, prompt + thinking, limit - len(thinking), m.stops, at_least=1)
+        thinking += new
+        if stopped:
+            thinking += m.ids(string)[: limit - len(thinking)]
+    answer, _ = greedy(m.model, prompt + thinking + m.forced(thinking), answer_limit, m.ends)
+    return {"thinking": thinking, "answer": answer, "forced": True}
+
+
+DIALECTS = {"s1_harness": harness, "s1_readme": readme, "exact_length": exact}

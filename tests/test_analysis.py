@@ -344,7 +344,17 @@ def test_the_table_shows_whole_numbers_at_any_width(root: Path, width: int, term
 
 def test_only_axes_that_vary_are_columns(root: Path) -> None:
     cells = results.load(fabricate(root, "extrapolation=none,wait", "task=tiny_calc", "data.size=64"))
-    assert printed(cells, 120)[0].split() == ["task", "extrapolation", "accuracy", "%", "n", "think", "forced", "%"]
+    assert printed(cells, 120)[0].split() == [
+        "task",
+        "extrapolation",
+        "accuracy",
+        "%",
+        "n",
+        "think",
+        "total",
+        "forced",
+        "%",
+    ]
     assert printed([], 80) == ["No cells."]
 
 

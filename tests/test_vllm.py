@@ -68,18 +68,22 @@ def decode(
     return [[json.loads(line) for line in (item.out / READOUTS).read_text().splitlines()] for item in items]
 
 
-def test_a_grid_equals_the_naive_reference(engine, chat, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def reference() -> naive.Model:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     model = AutoModelForCausalLM.from_pretrained(testbed.BASE, dtype="float32").eval()
-    tokenizer = AutoTokenizer.from_pretrained(testbed.BASE)
-    cells = compose(*GRID)
+    return naive.Model(model, AutoTokenizer.from_pretrained(testbed.BASE))
+
+
+@pytest.mark.parametrize("dialect", sorted(naive.DIALECTS))
+def test_a_grid_equals_the_naive_reference(dialect: str, engine, chat, reference, tmp_path: Path) -> None:
+    cells = compose(*GRID, f"method.dialect={dialect}")
     for config, rows in zip(cells, decode(cells, engine, chat, tmp_path), strict=True):
         c = config.cell
         for question, row in zip(questions(c.task), rows, strict=True):
-            expected = naive.cell(
-                model,
-                tokenizer,
+            expected = naive.DIALECTS[dialect](
+                reference,
                 question.question,
                 c.method.max_thinking_tokens,
                 c.extrapolation.num_ignore,
@@ -161,11 +165,12 @@ def test_other_weights_in_a_warm_engine(engine, chat, tmp_path: Path, group: str
     engine.load(str(testbed.BASE))
     (after,) = decode(cells, engine, chat, tmp_path / "after")
     assert before == after != other
-    model = AutoModelForCausalLM.from_pretrained(changed, dtype="float32").eval()
-    tokenizer = AutoTokenizer.from_pretrained(changed)
+    model = naive.Model(
+        AutoModelForCausalLM.from_pretrained(changed, dtype="float32").eval(), AutoTokenizer.from_pretrained(changed)
+    )
     c = cells[0].cell
     for question, row in zip(questions(c.task), other, strict=True):
-        expected = naive.cell(model, tokenizer, question.question, 40, 0, "", c.method.max_answer_tokens)
+        expected = naive.harness(model, question.question, 40, 0, "", c.method.max_answer_tokens)
         assert row["thinking_ids"] == expected["thinking"], question.id
         assert row["answer_ids"] == expected["answer"], question.id
 

@@ -39,6 +39,7 @@ class Chat:
     def __init__(self, model: ModelSpec, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
         self._system = model.system_prompt
+        self._ids_of_words: dict[tuple[str, ...], tuple[int, ...]] = {}
         self.max_model_len = model.max_model_len
         marks = model.delimiters
         # Some templates open the thinking themselves.
@@ -66,9 +67,12 @@ class Chat:
 
     def ids_of_words(self, words: Sequence[str]) -> tuple[int, ...]:
         """Every id whose text is one of the words, whatever its case and the signs around it."""
-        wanted = {word.lower() for word in words}
-        ids = range(len(self._tokenizer))
-        return tuple(i for i in ids if re.sub(r"^\W+|\W+$", "", self.decode([i])).lower() in wanted)
+        key = tuple(words)
+        if key not in self._ids_of_words:
+            wanted = {word.lower() for word in words}
+            texts = ((i, re.sub(r"^\W+|\W+$", "", self.decode([i])).lower()) for i in range(len(self._tokenizer)))
+            self._ids_of_words[key] = tuple(i for i, text in texts if text in wanted)
+        return self._ids_of_words[key]
 
     def stops(self, field: str, stops: Sequence[str | int]) -> tuple[int, ...]:
         """Stops as ids. Raises UserError for a string that is not one token: an engine could not stop on it."""

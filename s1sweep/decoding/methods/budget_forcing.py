@@ -44,7 +44,7 @@ async def force(spec: ForcedSpec, extrapolation: ExtrapolationSpec, case: Case, 
     limit = case.limit(spec.max_thinking_tokens, root, spec.max_answer_tokens, spec.forced_answer_prefix)
     strings = [chat.encode(string) for string in extrapolation.strings]
     exact = dialect == "exact_length"
-    trace, sampling = root, _later(case.sampling, extrapolation)
+    trace, sampling = root, _later(root.sampling, extrapolation)
     thinking: list[int] = []
     injected: list[tuple[int, int]] = []
     ends: list[int] = []  # where an end was ignored

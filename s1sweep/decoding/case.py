@@ -142,6 +142,7 @@ class Case:
         self._sample = sample
         self._longest_prompt = longest_prompt
         self._paid: dict[Trace, int] = {}
+        self._opened: set[tuple[int, ...]] = set()
 
     def think(
         self,
@@ -157,7 +158,9 @@ class Case:
         """
         opening = self.chat.think_start if start is None else start
         prefix = (*self.chat.prompt(*(turns or (self.user,))), *opening)
-        self.prefilled += len(prefix)
+        if prefix not in self._opened:  # draws of one prompt find it in the engine's cache
+            self._opened.add(prefix)
+            self.prefilled += len(prefix)
         stop_ids = tuple(self.chat.think_stop if stops is None else stops)
         return Reading(self, self.stream(prefix, stop_ids, sampling or self.sampling, draw))
 

@@ -47,7 +47,7 @@ async def force(spec: ForcedSpec, extrapolation: ExtrapolationSpec, case: Case, 
     trace, sampling = root, _later(root.sampling, extrapolation)
     thinking: list[int] = []
     injected: list[tuple[int, int]] = []
-    ends: list[int] = []  # where an end was ignored
+    ends: list[tuple[int, ...]] = []  # the thinking at each end that was ignored
     spent = 0
     while True:
         room = {"s1_harness": limit, "s1_readme": limit - spent, "exact_length": limit - len(thinking)}[dialect]
@@ -61,7 +61,7 @@ async def force(spec: ForcedSpec, extrapolation: ExtrapolationSpec, case: Case, 
             break
         if dialect == "s1_readme" and spent >= limit:
             break
-        ends.append(len(thinking))
+        ends.append(tuple(thinking))
         if not chat.think_end:
             kept = before_answer(cut.token_ids, chat)
             del thinking[len(thinking) - len(cut.token_ids) + kept :]
@@ -79,6 +79,7 @@ async def force(spec: ForcedSpec, extrapolation: ExtrapolationSpec, case: Case, 
         if ended == "natural" and len(thinking) > limit:
             ended = "cut"
         thinking = thinking[:limit]
+    longest = limit if dialect == "s1_harness" else max(map(len, ends), default=0)
     spans = tuple((start, min(end, len(thinking))) for start, end in injected if start < len(thinking))
     forced = ended in ("forced", "context")
     cuts = [at for at in dict.fromkeys(spec.probe_cuts) if at < len(thinking)]
@@ -86,7 +87,7 @@ async def force(spec: ForcedSpec, extrapolation: ExtrapolationSpec, case: Case, 
         _answer(spec, chat, root, thinking, forced),
         asyncio.gather(
             *(_probe(spec, chat, root, thinking[:at], "cut") for at in cuts),
-            *(_probe(spec, chat, root, thinking[:at], "end") for at in ends if spec.probe_ends and at <= len(thinking)),
+            *(_probe(spec, chat, root, end, "end") for end in ends if spec.probe_ends and len(end) <= longest),
         ),
     )
     return Readout(tuple(thinking), spans, len(ends), ended, lead, answer, probes=tuple(probes))

@@ -176,7 +176,13 @@ def test_later_rounds_have_a_temperature_of_their_own() -> None:
 
 def test_a_penalty_makes_later_rounds_one_request_each() -> None:
     """A penalty depends on where the request began, so the round is not put together from blocks."""
-    engine = ScriptedEngine(planted(GREEDY_BLOCK + 100))
+
+    def stream(prompt: tuple[int, ...]) -> list[int]:
+        if THINK_END in prompt or WAIT in prompt:
+            return planted(5)(prompt)
+        return [100] * (len(PROMPT) + GREEDY_BLOCK + 100 - len(prompt)) + [STOP]
+
+    engine = ScriptedEngine(stream)
     one(engine, forcing(max_thinking_tokens=1500), extrapolate("Wait", 1, frequency_penalty=0.5))
     *before, after, answer = engine.requests
     assert [limit for _, limit, _ in before] == [GREEDY_BLOCK, GREEDY_BLOCK]

@@ -47,8 +47,8 @@ async def force(spec: ForcedSpec, extrapolation: ExtrapolationSpec, case: Case, 
     trace, sampling = root, _later(root.sampling, extrapolation)
     thinking: list[int] = []
     injected: list[tuple[int, int]] = []
-    ends: list[tuple[int, ...]] = []  # the thinking at each end that was ignored
-    spent = 0
+    ends: list[tuple[int, ...]] = []  # the thinking at each end that was ignored, for probes
+    ignored = spent = 0
     while True:
         room = {"s1_harness": limit, "s1_readme": limit - spent, "exact_length": limit - len(thinking)}[dialect]
         cut = await trace.upto(room)
@@ -57,16 +57,20 @@ async def force(spec: ForcedSpec, extrapolation: ExtrapolationSpec, case: Case, 
             cut = await trace.upto(room)
         spent += len(cut.token_ids) + (cut.ended == "stop")
         thinking += cut.token_ids
-        if cut.ended != "stop" or not (exact or len(ends) < extrapolation.num_ignore):
+        if cut.ended != "stop" or not (exact or ignored < extrapolation.num_ignore):
             break
         if dialect == "s1_readme" and spent >= limit:
             break
-        ends.append(tuple(thinking))
+        if spec.probe_ends:
+            ends.append(tuple(thinking))
+        string = strings[ignored % len(strings)]
+        ignored += 1
         if not chat.think_end:
             kept = before_answer(cut.token_ids, chat)
+            if exact and not string and not kept:
+                kept = len(cut.token_ids)  # or the same would be said again, for ever
             del thinking[len(thinking) - len(cut.token_ids) + kept :]
             cut = Cut(cut.token_ids[:kept], None)
-        string = strings[(len(ends) - 1) % len(strings)]
         if exact:
             string = string[: limit - len(thinking)]
         if string:
@@ -87,10 +91,10 @@ async def force(spec: ForcedSpec, extrapolation: ExtrapolationSpec, case: Case, 
         _answer(spec, chat, root, thinking, forced),
         asyncio.gather(
             *(_probe(spec, chat, root, thinking[:at], "cut") for at in cuts),
-            *(_probe(spec, chat, root, end, "end") for end in ends if spec.probe_ends and len(end) <= longest),
+            *(_probe(spec, chat, root, end, "end") for end in ends if len(end) <= longest),
         ),
     )
-    return Readout(tuple(thinking), spans, len(ends), ended, lead, answer, probes=tuple(probes))
+    return Readout(tuple(thinking), spans, ignored, ended, lead, answer, probes=tuple(probes))
 
 
 async def _answer(

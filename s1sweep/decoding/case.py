@@ -70,6 +70,11 @@ class Reading:
         """All ids before the first token of the trace."""
         return self._stream.prefix
 
+    @property
+    def sampling(self) -> Sampling:
+        """How it is drawn, but for a ban on a stop in first place."""
+        return replace(self._stream.sampling, min_tokens=0)
+
     async def upto(self, n: int) -> Cut:
         """The first `n` tokens, or fewer if the stream ends. A stop after exactly `n` tokens is beyond the cut."""
         if n <= 0:
@@ -90,11 +95,11 @@ class Reading:
         self._case.prefilled += len(injected)
         prefix = (*self.prefix, *cut.token_ids, *injected)
         stops = self._stream.stop_ids
-        return Reading(self._case, self._case.stream(prefix, stops, sampling or self._plain(), draw).nonempty())
+        return Reading(self._case, self._case.stream(prefix, stops, sampling or self.sampling, draw).nonempty())
 
     def follow(self, token_ids: Sequence[int], *, draw: str) -> Reading:
         """The trace that goes on after its own first tokens, drawn apart by name; it may stop at once."""
-        stream = self._case.stream((*self.prefix, *token_ids), self._stream.stop_ids, self._plain(), draw)
+        stream = self._case.stream((*self.prefix, *token_ids), self._stream.stop_ids, self.sampling, draw)
         return Reading(self._case, stream)
 
     def nonempty(self) -> Reading:
@@ -108,9 +113,6 @@ class Reading:
         prefix = (*self.prefix, *thinking, *into_answer)
         cut = await Reading(case, case.stream(prefix, case.chat.answer_stop, case.sampling)).upto(max_tokens)
         return Answer(cut.token_ids, cut.ended or "length")
-
-    def _plain(self) -> Sampling:
-        return replace(self._stream.sampling, min_tokens=0)
 
 
 class Case:
@@ -140,6 +142,7 @@ class Case:
         self._sample = sample
         self._longest_prompt = longest_prompt
         self._paid: dict[Trace, int] = {}
+        self._opened: set[tuple[int, ...]] = set()
 
     def think(
         self,
@@ -155,7 +158,9 @@ class Case:
         """
         opening = self.chat.think_start if start is None else start
         prefix = (*self.chat.prompt(*(turns or (self.user,))), *opening)
-        self.prefilled += len(prefix)
+        if prefix not in self._opened:  # draws of one prompt find it in the engine's cache
+            self._opened.add(prefix)
+            self.prefilled += len(prefix)
         stop_ids = tuple(self.chat.think_stop if stops is None else stops)
         return Reading(self, self.stream(prefix, stop_ids, sampling or self.sampling, draw))
 

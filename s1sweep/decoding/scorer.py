@@ -95,7 +95,7 @@ class ProcessRewardModel:
             return 0.0  # nobody can say
         good, bad = await self._engine.next_logprobs(ids, self._labels)
         self._tally.scored += len(ids)
-        score = round(1 / (1 + math.exp(bad - good)), DIGITS)
+        score = round(1 / (1 + math.exp(min(bad - good, 700.0))), DIGITS)
         if self._segments:
             self._segments.append(Record(key, 0, place, Completion((round(score * _SCALE),), "length")))
         return score

@@ -33,9 +33,10 @@ def decide(voters: Sequence[Voter], rule: ParallelSpec, equal: Callable[[str, st
     """The answers that win. `equal` says whether two extracted answers are one; who has no answer never wins."""
     able = [i for i, voter in enumerate(voters) if voter.answer is not None]
     if rule.rule == "best":
-        top = max((voters[i].score or 0.0 for i in able), default=0.0)
-        best = [i for i in able if (voters[i].score or 0.0) == top]
-        return Outcome(tuple(best), tuple((voters[i].answer or "", voters[i].score or 0.0) for i in best))
+        scores = {i: voters[i].score or 0.0 for i in able}
+        best = tuple(i for i in able if scores[i] == max(scores.values()))
+        ranked = sorted(able, key=lambda i: -scores[i])
+        return Outcome(best, tuple((voters[i].answer or "", scores[i]) for i in ranked))
     if rule.rule == "shortest":
         # Those that finish first vote; a tie for the last place lets all of it in.
         tokens = sorted(voters[i].tokens for i in able)

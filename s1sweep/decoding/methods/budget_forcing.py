@@ -44,11 +44,11 @@ async def force(spec: ForcedSpec, extrapolation: ExtrapolationSpec, case: Case, 
     limit = case.limit(spec.max_thinking_tokens, root, spec.max_answer_tokens, spec.forced_answer_prefix)
     strings = [chat.encode(string) for string in extrapolation.strings]
     exact = dialect == "exact_length"
-    trace, sampling = root, _later(case.sampling, extrapolation)
+    trace, sampling = root, _later(root.sampling, extrapolation)
     thinking: list[int] = []
     injected: list[tuple[int, int]] = []
-    ends: list[int] = []  # where an end was ignored
-    spent = 0
+    ends: list[tuple[int, ...]] = []  # the thinking at each end that was ignored, for probes
+    ignored = spent = 0
     while True:
         room = {"s1_harness": limit, "s1_readme": limit - spent, "exact_length": limit - len(thinking)}[dialect]
         cut = await trace.upto(room)
@@ -57,16 +57,20 @@ async def force(spec: ForcedSpec, extrapolation: ExtrapolationSpec, case: Case, 
             cut = await trace.upto(room)
         spent += len(cut.token_ids) + (cut.ended == "stop")
         thinking += cut.token_ids
-        if cut.ended != "stop" or not (exact or len(ends) < extrapolation.num_ignore):
+        if cut.ended != "stop" or not (exact or ignored < extrapolation.num_ignore):
             break
         if dialect == "s1_readme" and spent >= limit:
             break
-        ends.append(len(thinking))
+        if spec.probe_ends:
+            ends.append(tuple(thinking))
+        string = strings[ignored % len(strings)]
+        ignored += 1
         if not chat.think_end:
             kept = before_answer(cut.token_ids, chat)
+            if exact and not string and not kept:
+                kept = len(cut.token_ids)  # or the same would be said again, for ever
             del thinking[len(thinking) - len(cut.token_ids) + kept :]
             cut = Cut(cut.token_ids[:kept], None)
-        string = strings[(len(ends) - 1) % len(strings)]
         if exact:
             string = string[: limit - len(thinking)]
         if string:
@@ -79,6 +83,7 @@ async def force(spec: ForcedSpec, extrapolation: ExtrapolationSpec, case: Case, 
         if ended == "natural" and len(thinking) > limit:
             ended = "cut"
         thinking = thinking[:limit]
+    longest = limit if dialect == "s1_harness" else max(map(len, ends), default=0)
     spans = tuple((start, min(end, len(thinking))) for start, end in injected if start < len(thinking))
     forced = ended in ("forced", "context")
     cuts = [at for at in dict.fromkeys(spec.probe_cuts) if at < len(thinking)]
@@ -86,10 +91,10 @@ async def force(spec: ForcedSpec, extrapolation: ExtrapolationSpec, case: Case, 
         _answer(spec, chat, root, thinking, forced),
         asyncio.gather(
             *(_probe(spec, chat, root, thinking[:at], "cut") for at in cuts),
-            *(_probe(spec, chat, root, thinking[:at], "end") for at in ends if spec.probe_ends and at <= len(thinking)),
+            *(_probe(spec, chat, root, end, "end") for end in ends if len(end) <= longest),
         ),
     )
-    return Readout(tuple(thinking), spans, len(ends), ended, lead, answer, probes=tuple(probes))
+    return Readout(tuple(thinking), spans, ignored, ended, lead, answer, probes=tuple(probes))
 
 
 async def _answer(

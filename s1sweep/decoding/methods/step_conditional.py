@@ -31,8 +31,9 @@ async def run(spec: StepConditionalSpec, extrapolation: ExtrapolationSpec, case:
     limit = case.limit(spec.max_thinking_tokens, root, spec.max_answer_tokens, spec.forced_answer_prefix)
     zero = (*mark, *chat.encode("0"))
     read, ended = 0, None
+    furthest = limit + len(chat.think_end)  # the answer's mark may lie right behind the limit
     while ended is None:
-        read = min(read + STRETCH, limit + len(chat.think_end))
+        read = min(read + STRETCH, furthest)
         cut = await root.upto(read)
         # The mark that opens the first step was put there, not decoded.
         stream = (*mark, *cut.token_ids)
@@ -40,7 +41,7 @@ async def run(spec: StepConditionalSpec, extrapolation: ExtrapolationSpec, case:
         zeros = find(stream, zero) if spec.force_steps else None
         found = min((at for at in (answers, zeros) if at is not None), default=None)
         at = len(cut.token_ids) if found is None else max(0, found - len(mark))
-        ended = _ending(at, limit, found is not None, found == answers, cut.ended, read > limit)
+        ended = _ending(at, limit, found is not None, found == answers, cut.ended, read == furthest)
     thinking = cut.token_ids[: min(at, limit)]
     forced = ended in ("forced", "context")
     lead, into = leads(spec, chat, thinking, forced)
@@ -54,7 +55,7 @@ def _ending(at: int, limit: int, found: bool, answers: bool, stopped: str | None
         return "natural" if answers else "forced"
     if stopped is not None and at <= limit:
         return "context" if stopped == "context" else "natural"
-    return "forced" if at >= limit or all_read else None
+    return "forced" if found or stopped is not None or all_read else None
 
 
 def find(ids: Sequence[int], wanted: Sequence[int]) -> int | None:

@@ -67,7 +67,7 @@ def harness(m: Model, question: str, limit: int, ignores: int, string: str, answ
 def readme(m: Model, question: str, limit: int, ignores: int, string: str, answer_limit: int) -> dict[str, Any]:
     """s1's README: one budget for all rounds, less what each made with its stop; the answer simply goes on."""
     prompt = m.prompt(question)
-    thinking, stopped = greedy(m.model, prompt, limit, m.stops, at_least=1 if ignores else 0)
+    thinking, stopped = greedy(m.model, prompt, limit, m.stops)
     left = limit - len(thinking) - stopped
     for _ in range(ignores):
         if not stopped or left <= 0:

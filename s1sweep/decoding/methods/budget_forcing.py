@@ -6,7 +6,8 @@ ignored end starts a round that gets the full limit again; afterwards the ids ar
 ran into the limit is a forced end, and only a forced end is led into its answer by "Final Answer:". When ends are
 ignored, no round may be empty.
 `s1_readme` (README and eval/generate.py there): the limit is for all rounds together, counts the stops but not the
-strings, and nothing leads into the answer: a model that was cut off goes on thinking in it.
+strings, the first round may be empty, and nothing leads into the answer: a model that was cut off goes on thinking
+in it.
 `exact_length` (scripts/baselines/eval_s1.py of the L1 repository): every end is ignored until the limit, which counts
 the strings, is used up to the last token; the end is always forced.
 
@@ -43,7 +44,7 @@ async def force(spec: ForcedSpec, extrapolation: ExtrapolationSpec, case: Case, 
     chat, dialect = case.chat, spec.dialect
     limit = case.limit(spec.max_thinking_tokens, root, spec.max_answer_tokens, spec.forced_answer_prefix)
     strings = [chat.encode(string) for string in extrapolation.strings]
-    exact = dialect == "exact_length"
+    exact, harness = dialect == "exact_length", dialect == "s1_harness"
     trace, sampling = root, _later(root.sampling, extrapolation)
     thinking: list[int] = []
     injected: list[tuple[int, int]] = []
@@ -52,7 +53,7 @@ async def force(spec: ForcedSpec, extrapolation: ExtrapolationSpec, case: Case, 
     while True:
         room = {"s1_harness": limit, "s1_readme": limit - spent, "exact_length": limit - len(thinking)}[dialect]
         cut = await trace.upto(room)
-        if cut.ended == "stop" and not cut.token_ids and (exact or (extrapolation.num_ignore and not spent)):
+        if cut.ended == "stop" and not cut.token_ids and (exact or (harness and extrapolation.num_ignore)):
             trace = trace.nonempty()
             cut = await trace.upto(room)
         spent += len(cut.token_ids) + (cut.ended == "stop")
@@ -79,11 +80,11 @@ async def force(spec: ForcedSpec, extrapolation: ExtrapolationSpec, case: Case, 
         trace = trace.branch(cut, string, sampling=sampling)
 
     ended: Ending = "forced" if cut.ended is None else "context" if cut.ended == "context" else "natural"
-    if dialect == "s1_harness":
+    if harness:
         if ended == "natural" and len(thinking) > limit:
             ended = "cut"
         thinking = thinking[:limit]
-    longest = limit if dialect == "s1_harness" else max(map(len, ends), default=0)
+    longest = limit if harness else max(map(len, ends), default=0)
     spans = tuple((start, min(end, len(thinking))) for start, end in injected if start < len(thinking))
     forced = ended in ("forced", "context")
     cuts = [at for at in dict.fromkeys(spec.probe_cuts) if at < len(thinking)]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from s1sweep.spec import COMPUTE
+from s1sweep.spec.control import forced_on_top
 
 from .results import CellResult
 
@@ -102,6 +103,7 @@ def method_label(cell: CellResult) -> str | None:
     kind = cell.spec["method"]["kind"]
     rule = cell.spec.get("parallel", {}).get("rule", "none")
     parts = [METHODS.get(kind, kind)] if kind != "budget_forcing" else []
+    parts += ["forced"] if forced_on_top(cell.spec["method"]) else []
     return ", ".join(parts + ([rule] if rule != "none" else [])) or None
 
 

@@ -37,7 +37,7 @@ from s1sweep.spec import (
     TrainingFormat,
     TrainStage,
 )
-from s1sweep.spec.control import StepConditionalSpec, TokenConditionalSpec
+from s1sweep.spec.control import StepConditionalSpec, TokenConditionalSpec, forced_on_top
 from s1sweep.store import Store
 from s1sweep.training import conditional, sft
 
@@ -332,6 +332,7 @@ def _value(cell: CellSpec, key: str, text: str) -> Any:
 def series_key(cell: CellSpec, stages: Mapping[str, str]) -> str:
     """The same for cells that differ only in how much compute they may use: one curve."""
     spec = encode(cell)
+    spec["forced_on_top"] = forced_on_top(spec["method"])
     for group, name in COMPUTE:
         spec[group].pop(name, None)
     if "train" not in stages:

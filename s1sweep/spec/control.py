@@ -5,7 +5,8 @@ A class per choice of `conf/method`, with its source. Knows nothing of how a met
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -173,6 +174,12 @@ COMPUTE = (
     ("extrapolation", "num_ignore"),
     ("parallel", "n"),
 )
+
+
+def forced_on_top(method: Mapping[str, Any]) -> bool:
+    """Whether conditional control, given as plain values, has budget forcing on top: TCC + BF, SCC + BF."""
+    conditional = method["kind"] in ("token_conditional", "step_conditional", "class_conditional")
+    return conditional and (isinstance(method["max_thinking_tokens"], int) or method.get("force_steps", False))
 
 
 class ParallelSpec(Spec):

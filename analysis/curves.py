@@ -18,7 +18,7 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 PLAIN = "none"  # no extrapolation, as opposed to the empty string
 METHOD = "method: "  # opens what stands in a string's place for other methods than plain budget forcing
 MARKERS = {PLAIN: "o", "": "s", "Wait": "D", "Hmm": "^", "Alternatively": "v"}
-OTHER_MARKER = "P"
+OTHER_MARKERS = ("P", "X", "*", "<", ">", "p", "h", "d")
 
 
 @dataclass(frozen=True)
@@ -69,10 +69,12 @@ class Styles:
     hollow: frozenset[Arm]
     strings: tuple[str, ...]
 
-    @staticmethod
-    def marker(string: str) -> str:
-        """A matplotlib marker."""
-        return MARKERS.get(string, OTHER_MARKER)
+    def marker(self, string: str) -> str:
+        """A matplotlib marker: a fixed one for each of the paper's strings, the others in order."""
+        if string in MARKERS:
+            return MARKERS[string]
+        others = [other for other in self.strings if other not in MARKERS]
+        return OTHER_MARKERS[others.index(string) % len(OTHER_MARKERS)]
 
     @staticmethod
     def string_label(string: str) -> str:

@@ -50,6 +50,7 @@ def columns(cells: Sequence[CellResult]) -> list[Column]:
     if any(name.startswith("extrapolation.") for name in names):
         texts["extrapolation"] = [extrapolation_label(extrapolation(cell)) for cell in cells]
         names = list(dict.fromkeys(name.split(".")[0] if name.startswith("extrapolation.") else name for name in names))
+    texts["method"] = [shown(axis_value(cell, "method")) + _data_label(cell) for cell in cells]
     names = [name for name in names if name not in covered]
     short = [name.rsplit(".", 1)[-1] for name in names]
     clear = Counter(short)
@@ -57,6 +58,12 @@ def columns(cells: Sequence[CellResult]) -> list[Column]:
         Column(s if clear[s] == 1 else name, texts.get(name) or [shown(axis_value(cell, name)) for cell in cells])
         for name, s in zip(names, short, strict=True)
     ]
+
+
+def _data_label(cell: CellResult) -> str:
+    """Whether a checkpoint of a method with a training format of its own was trained in that or in s1's."""
+    origin = cell.spec["method"].get("trained_on")
+    return f" ({origin}-data)" if origin and cell.spec["train"]["kind"] != "none" else ""
 
 
 def shown(value: Any) -> str:
@@ -103,6 +110,7 @@ def method_label(cell: CellResult) -> str | None:
     kind = cell.spec["method"]["kind"]
     rule = cell.spec.get("parallel", {}).get("rule", "none")
     parts = [METHODS.get(kind, kind)] if kind != "budget_forcing" else []
+    parts = [part + _data_label(cell) for part in parts]
     parts += ["forced"] if forced_on_top(cell.spec["method"]) else []
     return ", ".join(parts + ([rule] if rule != "none" else [])) or None
 

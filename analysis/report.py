@@ -22,7 +22,8 @@ from .samples import samples, script_json
 from .tables import percent
 
 SYNTHETIC = "Synthetic: the packaged testbed made these figures. They are not evidence about language models."
-GLYPHS = {"o": "●", "s": "■", "D": "◆", "^": "▲", "v": "▼", "P": "✚"}
+GLYPHS = {"o": "●", "s": "■", "D": "◆", "^": "▲", "v": "▼", "P": "✚", "X": "✖", "*": "★"}
+GLYPHS |= {"<": "◀", ">": "▶", "p": "⬟", "h": "⬢", "d": "♦"}
 
 
 def write(sweep: Sweep, out: str | None = None) -> Path:
@@ -105,7 +106,12 @@ def _trainings(store: Store, cells: Sequence[CellResult]) -> list[dict[str, Any]
     recipes = [axis for axis in varying_axes(list(found.values())) if axis.split(".")[0] in ("pool", "model", "train")]
     rows = []
     for stage, cell in sorted(found.items(), key=lambda item: arm_order(arm(item[1]))):
-        names = [arm_label(arm(cell), arms), *(f"{axis}={shown(axis_value(cell, axis))}" for axis in recipes)]
+        form = cell.spec["method"]["kind"] if cell.spec["method"].get("trained_on") == "own" else ""
+        names = [
+            arm_label(arm(cell), arms),
+            *([f"in the format of {form}"] if form else []),
+            *(f"{axis}={shown(axis_value(cell, axis))}" for axis in recipes),
+        ]
         row: dict[str, Any] = {"arm": ", ".join(names), "stage": stage, "losses": []}
         record = record_of(store, stage)
         if record:

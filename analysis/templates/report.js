@@ -12,6 +12,7 @@ const words = (verdict) => verdict.replace("_", " ");
 const endings = {
   natural: "natural: the model ended it", forced: "forced: the cap ended it",
   cut: "cut: ended past the cap in a later round", context: "context: the model's context was full",
+  skipped: "skipped: it was not allowed to think", unmet: "unmet: no try ended within the limit",
 };
 const count = (n, noun) => `${n.toLocaleString("en")} ${noun}${n === 1 ? "" : "s"}`;
 
@@ -40,7 +41,8 @@ function browse() {
     for (const row of group.rows) found[row.verdict] = (found[row.verdict] || 0) + 1;
     if (wanted !== "all" && !found[wanted]) wanted = "all";
     verdicts.replaceChildren(verdicts.querySelector("legend"));
-    for (const verdict of ["all", "correct", "wrong", "no_answer", "not_extracted"]) {
+    for (const verdict of ["all", "correct", "wrong", "no_answer", "not_extracted", "tied", "unmet"]) {
+      if ((verdict === "tied" || verdict === "unmet") && !found[verdict]) continue;
       const label = make("label"), input = make("input");
       Object.assign(input, { type: "radio", name: "verdict", value: verdict, checked: verdict === wanted });
       input.disabled = verdict !== "all" && !found[verdict];

@@ -943,18 +943,27 @@ class Roomy(Letters):
     max_model_len = 500
 
 
+class RoomyLimo(Limo):
+    max_model_len = 500
+
+
+class RoomyLong(Long):
+    max_model_len = 500
+
+
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     cells=st.lists(st.tuples(METHOD, EXTRAPOLATION), min_size=1, max_size=8),
     sampling=st.sampled_from([GREEDY, SAMPLED, SAMPLED.model_copy(update={"params": {"presence_penalty": 0.5}})]),
     user=st.sampled_from(["", "q", "{answer}"]),
     context=st.sampled_from([500, 10_000]),
+    chat=st.sampled_from([Roomy(), RoomyLimo(), RoomyLong()]),
 )
 def test_any_cells_together_equal_each_alone(
-    cells: list[tuple[Any, ExtrapolationSpec]], sampling: SamplingSpec, user: str, context: int
+    cells: list[tuple[Any, ExtrapolationSpec]], sampling: SamplingSpec, user: str, context: int, chat: Letters
 ) -> None:
     def case(memo: Memo) -> Case:
-        return Case(memo, Roomy(), user, sampling, "q", longest_prompt=40, scorer=Taste())
+        return Case(memo, chat, user, sampling, "q", longest_prompt=40, scorer=Taste())
 
     async def all_at_once(memo: Memo, cells: list[tuple[Any, ExtrapolationSpec]]) -> list[tuple]:
         async def read(spec: Any, extrapolation: ExtrapolationSpec) -> tuple:

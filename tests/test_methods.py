@@ -951,7 +951,7 @@ class RoomyLong(Long):
     max_model_len = 500
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     cells=st.lists(st.tuples(METHOD, EXTRAPOLATION), min_size=1, max_size=8),
     sampling=st.sampled_from([GREEDY, SAMPLED, SAMPLED.model_copy(update={"params": {"presence_penalty": 0.5}})]),

@@ -20,7 +20,7 @@ from s1sweep.decoding.methods.budget_forcing import before_answer
 from s1sweep.decoding.methods.rebase import share_out
 from s1sweep.decoding.methods.sets import accepted
 from s1sweep.decoding.readout import Readout
-from s1sweep.decoding.trace import BLOCK, GREEDY_BLOCK, Memo
+from s1sweep.decoding.trace import BLOCK, GREEDY_BLOCK, Memo, Stream
 from s1sweep.spec import ExtrapolationSpec, SamplingSpec
 from s1sweep.spec.control import (
     ClassConditionalSpec,
@@ -943,18 +943,27 @@ class Roomy(Letters):
     max_model_len = 500
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+class RoomyLimo(Limo):
+    max_model_len = 500
+
+
+class RoomyLong(Long):
+    max_model_len = 500
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     cells=st.lists(st.tuples(METHOD, EXTRAPOLATION), min_size=1, max_size=8),
     sampling=st.sampled_from([GREEDY, SAMPLED, SAMPLED.model_copy(update={"params": {"presence_penalty": 0.5}})]),
     user=st.sampled_from(["", "q", "{answer}"]),
     context=st.sampled_from([500, 10_000]),
+    chat=st.sampled_from([Roomy(), RoomyLimo(), RoomyLong()]),
 )
 def test_any_cells_together_equal_each_alone(
-    cells: list[tuple[Any, ExtrapolationSpec]], sampling: SamplingSpec, user: str, context: int
+    cells: list[tuple[Any, ExtrapolationSpec]], sampling: SamplingSpec, user: str, context: int, chat: Letters
 ) -> None:
     def case(memo: Memo) -> Case:
-        return Case(memo, Roomy(), user, sampling, "q", longest_prompt=40, scorer=Taste())
+        return Case(memo, chat, user, sampling, "q", longest_prompt=40, scorer=Taste())
 
     async def all_at_once(memo: Memo, cells: list[tuple[Any, ExtrapolationSpec]]) -> list[tuple]:
         async def read(spec: Any, extrapolation: ExtrapolationSpec) -> tuple:
@@ -995,3 +1004,23 @@ def test_a_tree_has_as_many_leaves_as_its_width_and_counts_its_tokens_once(
     assert all((r.lead != "") == (r.ended == "forced") for r in leaves)
     assert case.decoded == engine.decoded
     assert 0 < case.prefilled <= len(PROMPT) + width * (2 + len(LEAD))
+
+
+@pytest.mark.parametrize("delay", range(8))
+def test_a_reader_may_come_at_any_moment(delay: int) -> None:
+    """Also in the turn of the event loop in which another reader's request has just been answered."""
+    engine = ScriptedEngine(lambda prompt: range(len(prompt), 100))
+
+    async def read() -> list[tuple[int, ...]]:
+        trace = Memo(engine).trace(Stream(PROMPT, (STOP,), Sampling(), ("q", 0)))
+
+        async def late(n: int, turns: int) -> tuple[int, ...]:
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            return (await trace.upto(n)).token_ids
+
+        return await asyncio.gather(late(5, 0), late(20, delay), late(30, delay))
+
+    first, *others = asyncio.run(read())
+    assert (first, others) == (tuple(range(3, 8)), [tuple(range(3, 23)), tuple(range(3, 33))])
+    assert engine.decoded == 30

@@ -101,9 +101,9 @@ class Trace:
         """The first `n` tokens, or fewer if the stream ends. A stop after exactly `n` tokens is beyond the cut."""
         while self._ended is None and len(self._tokens) < n:
             self._wanted = max(self._wanted, n)
-            if self._extending is None:
+            # Not until a callback clears it: who came between would await what is done, and so never let it run.
+            if self._extending is None or self._extending.done():
                 self._extending = asyncio.ensure_future(self._extend())
-                self._extending.add_done_callback(self._extended)
             await asyncio.shield(self._extending)
         if len(self._tokens) < n:
             return Cut(tuple(self._tokens), self._ended, self._stop_id)
@@ -113,9 +113,6 @@ class Trace:
         """Tokens decoded for a reader of the first `n` if it were the only one, the stop included."""
         end = self._stream.covered(n)
         return min(end, len(self._tokens)) + (self._ended == "stop" and len(self._tokens) < end)
-
-    def _extended(self, _: asyncio.Future[None]) -> None:
-        self._extending = None
 
     async def _extend(self) -> None:
         # Let every reader that is ready say how far it wants to read.

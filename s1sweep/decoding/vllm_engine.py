@@ -138,11 +138,15 @@ class VllmEngine:
                 "reasoning_end_str": marks.think_end,
             }
         self._llm = LLM(**{**args, **model.engine_args})
+        self._fingerprint = fingerprint(model, resources)
         self._max_len = model.max_model_len
         self._weights = weights
         self._numbers = itertools.count()
         self._waiting: dict[str, asyncio.Future[Any]] = {}
         self._pump: asyncio.Future[None] | None = None
+
+    def fingerprint(self) -> dict[str, Any]:
+        return self._fingerprint
 
     def load(self, weights: str) -> None:
         """Put other weights of the same architecture in place."""

@@ -10,53 +10,57 @@ from __future__ import annotations
 from typing import Any
 
 from benchmarks.common import FLAT, Recorder, decode, flat, interleaved, main, one_by_one, ratios, testbed_engine
+from s1sweep.sources import questions
 from s1sweep.spec import CellConfig
 from tests.helpers import compose
 
-TASKS = "tiny_calc,tiny_hard"
+STRINGS = "Wait,Hmm,Alternatively,'',But,So"
 
 
-def cells_of(limit: int, caps: str, ignores: str = "0", strings: str = "''") -> list[CellConfig]:
+def _cells(asked: tuple[str, ...], caps: str, ignores: str = "0", strings: str = "''") -> list[CellConfig]:
     return compose(
         "train=none",
         "sampling=greedy",
-        f"task={TASKS}",
-        f"task.limit={limit}",
+        *asked,
         f"method.max_thinking_tokens={caps}",
         f"extrapolation.num_ignore={ignores}",
         f"extrapolation.string={strings}",
     )
 
 
-def grids(limit: int) -> dict[str, list[CellConfig]]:
-    """With no ignored end the string makes no difference, so those cells are one for all strings."""
+def grid_a(*asked: str) -> list[CellConfig]:
+    """s1's 14 cells."""
+    return [
+        *_cells(asked, "8,16,32,64,128,192,256"),
+        *_cells(asked, "256", "1,2,4,6", "Wait"),
+        *_cells(asked, "256", "2", "'',Hmm,Alternatively"),
+    ]
+
+
+def grid_b(*asked: str) -> list[CellConfig]:
+    """5 caps x 5 ignores x 6 strings: 125 cells, because with no ignored end the string makes no difference."""
     caps = "16,48,96,160,256"
-    return {
-        "A": [
-            *cells_of(limit, "8,16,32,64,128,192,256"),
-            *cells_of(limit, "256", "1,2,4,6", "Wait"),
-            *cells_of(limit, "256", "2", "'',Hmm,Alternatively"),
-        ],
-        "B": [*cells_of(limit, caps), *cells_of(limit, caps, "1,2,3,4", "Wait,Hmm,Alternatively,'',But,So")],
-    }
+    return [*_cells(asked, caps), *_cells(asked, caps, "1,2,3,4", STRINGS)]
 
 
-def measure(pairs: int, weights: str, limit: int, limit_dense: int) -> dict[str, Any]:
-    """Each grid in turn, in one process and engine; `weights` is a checkpoint of the testbed's model, or its base."""
+def measure(pairs: int, weights: str, tasks: str, limit: int, limit_dense: int) -> dict[str, Any]:
+    """Each grid in turn, in one process and engine; `weights` is a checkpoint of the testbed's model, or its base.
+
+    The limits are the questions of each task for grid A and grid B; 0 leaves the grid out.
+    """
     engine, chat = testbed_engine(weights)
-    found = {name: _grid(cells, engine, chat, pairs) for name, cells in _sized(limit, limit_dense).items()}
+    found = {}
+    for name, grid, most in (("A", grid_a, limit), ("B", grid_b, limit_dense)):
+        if most:
+            found[name] = _grid(grid(f"task={tasks}", f"task.limit={most}"), engine, chat, pairs)
     return {
         "weights": weights or "the testbed's base",
-        "tasks": TASKS,
+        "tasks": tasks,
         "grids": found,
         "bars": {"tokens_over_unique": 1.0, "speedup_over_token_ratio": 0.9, "throughput_ratio": 0.95},
         "baseline_one_by_one": "the same vLLM with prefix caching, a session for each cell, cache kept between cells",
         "baseline_flat": FLAT,
     }
-
-
-def _sized(limit: int, limit_dense: int) -> dict[str, list[CellConfig]]:
-    return {"A": grids(limit)["A"], "B": grids(limit_dense)["B"]}
 
 
 def _grid(cells: list[CellConfig], engine: Any, chat: Any, pairs: int) -> dict[str, Any]:
@@ -66,17 +70,18 @@ def _grid(cells: list[CellConfig], engine: Any, chat: Any, pairs: int) -> dict[s
     batch = flat(recorder, engine)
     unique = recorder.unique_tokens()
     alone: list[int] = []
+    equal: list[bool] = []
 
     def shared() -> float:
         engine.forget()
         got = decode(cells, engine, chat)
-        assert (got.decoded, got.readouts) == (first.decoded, first.readouts)
+        equal.append((got.decoded, got.readouts) == (first.decoded, first.readouts))
         return got.seconds
 
     def separate() -> float:
         engine.forget()
         got = one_by_one(cells, engine, chat)
-        assert got.readouts == first.readouts, "a cell alone says something else"
+        equal.append(got.readouts == first.readouts)
         alone.append(got.decoded)
         return got.seconds
 
@@ -86,14 +91,14 @@ def _grid(cells: list[CellConfig], engine: Any, chat: Any, pairs: int) -> dict[s
     ours, theirs = interleaved(shared, batch, pairs)
     return {
         "cells": len(cells),
-        "questions": sum(cell.cell.task.limit or 0 for cell in cells[:1]) * len(TASKS.split(",")),
+        "questions": sum(map(len, map(questions, {config.cell.task for config in cells}))),
         "requests": len(recorder.made),
         "tokens_decoded": first.decoded,
         "tokens_unique": unique,
         "tokens_over_unique": round(first.decoded / unique, 4),
         "tokens_one_by_one": alone[0],
         "token_ratio": round(token_ratio, 3),
-        "readouts_equal": True,
+        "readouts_equal": all(equal),
         "speedup": ratios(apart, together),
         "speedup_over_token_ratio": ratios([seconds / token_ratio for seconds in apart], together),
         "seconds_one_by_one": [round(v, 2) for v in apart],
@@ -106,4 +111,4 @@ def _grid(cells: list[CellConfig], engine: Any, chat: Any, pairs: int) -> dict[s
 
 
 if __name__ == "__main__":
-    main("decode_sharing", measure, weights="", limit=80, limit_dense=8)
+    main("decode_sharing", measure, weights="", tasks="tiny_calc,tiny_hard", limit=80, limit_dense=8)

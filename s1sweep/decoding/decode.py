@@ -159,24 +159,23 @@ async def serve(
     """
     tally = tally or Tally()
     stages = [_stage(item, chat, (scorers or {}).get(item.out), shard) for item in items]
-    units = _units(stages, shard)
+    total, units = _units(stages, shard)
     ended: asyncio.Queue[tuple[_Stage, Exception | None]] = asyncio.Queue()
-    waiting = iter(units)
     done_units = 0
 
     async def work() -> None:
         nonlocal done_units
-        for asks in waiting:
+        for asks in units:
             memo = Memo(engine, stored, tally)
             await asyncio.gather(*(_case(ask, memo, chat, ended) for ask in asks))
             done_units += 1
 
-    working = asyncio.gather(*(work() for _ in range(min(UNITS, len(units)))))
+    working = asyncio.gather(*(work() for _ in range(min(UNITS, total))))
     requested = 0
     while not (working.done() and ended.empty()):
         got = asyncio.ensure_future(ended.get())
         await asyncio.wait((got, working), return_when=asyncio.FIRST_COMPLETED, timeout=_PROGRESS_EVERY)
-        write_progress(items[0].out, done=done_units, total=len(units), tokens=tally.decoded)
+        write_progress(items[0].out, done=done_units, total=total, tokens=tally.decoded)
         if not got.done():
             got.cancel()
             continue
@@ -201,18 +200,34 @@ def _stage(item: Item, chat: Format, scorer: Scorer | None, shard: tuple[int, in
     return _Stage(item, rows, longest, scorer)
 
 
-def _units(stages: Sequence[_Stage], shard: tuple[int, int] | None) -> list[list[_Ask]]:
-    """What runs together: all that asks the same of the same sample. Longest expected first, that is, by question."""
-    units: dict[tuple[str, int], list[_Ask]] = defaultdict(list)
+def _units(stages: Sequence[_Stage], shard: tuple[int, int] | None) -> tuple[int, Iterator[list[_Ask]]]:
+    """How many units there are, and each in turn: all that asks the same of the same sample. By question, and those
+    expected to take longest first.
+
+    Made as they are needed: a sweep of many samples would hold more of them than of anything else.
+    """
+    asking: dict[str, list[tuple[_Stage, int, Question]]] = defaultdict(list)
     for stage in stages:
         spec: DecodeStage = stage.item.spec
         for i, question in enumerate(questions(spec.task)):
             text = question_text(question, spec.task)
             if shard is None or int(hashlib.sha256(text.encode()).hexdigest(), 16) % shard[1] == shard[0]:
-                for sample in range(spec.sampling.samples):
-                    place = i * spec.sampling.samples + sample
-                    units[text, sample].append(_Ask(stage, place, question, text, sample))
-    return [units[key] for key in sorted(units, key=lambda key: -len(key[0]))]
+                asking[text].append((stage, i, question))
+
+    def samples(asked: Sequence[tuple[_Stage, int, Question]]) -> int:
+        return max(stage.item.spec.sampling.samples for stage, _, _ in asked)
+
+    def units() -> Iterator[list[_Ask]]:
+        for text in sorted(asking, key=lambda text: -len(text)):
+            for sample in range(samples(asking[text])):
+                asks = []
+                for stage, i, question in asking[text]:
+                    own = stage.item.spec.sampling.samples
+                    if sample < own:
+                        asks.append(_Ask(stage, i * own + sample, question, text, sample))
+                yield asks
+
+    return sum(map(samples, asking.values())), units()
 
 
 async def _case(ask: _Ask, memo: Memo, chat: Format, ended: asyncio.Queue[tuple[_Stage, Exception | None]]) -> None:

@@ -4,6 +4,7 @@ their length."""
 from __future__ import annotations
 
 import json
+from array import array
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,14 @@ class Rows:
         self._path = path
         self._part = path.with_suffix(".part")
         self._file = self._part.open("wb")
-        self._spans: list[tuple[int, int]] = [(0, 0)] * places
+        self._starts = array("Q", bytes(8 * places))
+        self._sizes = array("Q", bytes(8 * places))
         self._left = places
 
     def put(self, place: int, rows: Sequence[dict[str, Any]]) -> bool:
         """Keep the rows of a position; whether it was the last one missing."""
         data = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
-        self._spans[place] = self._file.tell(), len(data)
+        self._starts[place], self._sizes[place] = self._file.tell(), len(data)
         self._file.write(data)
         self._left -= 1
         return not self._left
@@ -30,7 +32,7 @@ class Rows:
     def finish(self) -> None:
         self._file.close()
         with self._part.open("rb") as part, self._path.open("wb") as out:
-            for start, size in self._spans:
+            for start, size in zip(self._starts, self._sizes, strict=True):
                 part.seek(start)
                 out.write(part.read(size))
         self._part.unlink()

@@ -145,6 +145,9 @@ class VllmEngine:
         self._waiting: dict[str, asyncio.Future[Any]] = {}
         self._pump: asyncio.Future[None] | None = None
 
+    def fingerprint(self) -> dict[str, Any]:
+        return self._fingerprint
+
     def load(self, weights: str) -> None:
         """Put other weights of the same architecture in place."""
         if weights == self._weights:

@@ -1,0 +1,114 @@
+"""What sharing is worth: a grid decoded in one session against its cells decoded one after the other.
+
+Grid A is s1's: seven caps, "Wait" one to six times, three other strings. Grid B is dense: caps x ignores x strings.
+Three questions each. Is every token that cells share decoded once? Does the time saved follow the tokens saved? Does
+sharing slow the engine down beside one flat batch of the same requests?
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks.common import FLAT, Recorder, decode, flat, interleaved, main, one_by_one, ratios, testbed_engine
+from s1sweep.sources import questions
+from s1sweep.spec import CellConfig
+from tests.helpers import compose
+
+STRINGS = "Wait,Hmm,Alternatively,'',But,So"
+
+
+def _cells(asked: tuple[str, ...], caps: str, ignores: str = "0", strings: str = "''") -> list[CellConfig]:
+    return compose(
+        "train=none",
+        "sampling=greedy",
+        *asked,
+        f"method.max_thinking_tokens={caps}",
+        f"extrapolation.num_ignore={ignores}",
+        f"extrapolation.string={strings}",
+    )
+
+
+def grid_a(*asked: str) -> list[CellConfig]:
+    """s1's 14 cells."""
+    return [
+        *_cells(asked, "8,16,32,64,128,192,256"),
+        *_cells(asked, "256", "1,2,4,6", "Wait"),
+        *_cells(asked, "256", "2", "'',Hmm,Alternatively"),
+    ]
+
+
+def grid_b(*asked: str) -> list[CellConfig]:
+    """5 caps x 5 ignores x 6 strings: 125 cells, because with no ignored end the string makes no difference."""
+    caps = "16,48,96,160,256"
+    return [*_cells(asked, caps), *_cells(asked, caps, "1,2,3,4", STRINGS)]
+
+
+def measure(pairs: int, weights: str, tasks: str, limit: int, limit_dense: int) -> dict[str, Any]:
+    """Each grid in turn, in one process and engine; `weights` is a checkpoint of the testbed's model, or its base.
+
+    The limits are the questions of each task for grid A and grid B; 0 leaves the grid out.
+    """
+    engine, chat = testbed_engine(weights)
+    found = {}
+    for name, grid, most in (("A", grid_a, limit), ("B", grid_b, limit_dense)):
+        if most:
+            found[name] = _grid(grid(f"task={tasks}", f"task.limit={most}"), engine, chat, pairs)
+    return {
+        "weights": weights or "the testbed's base",
+        "tasks": tasks,
+        "grids": found,
+        "bars": {"tokens_over_unique": 1.0, "speedup_over_token_ratio": 0.9, "throughput_ratio": 0.95},
+        "baseline_one_by_one": "the same vLLM with prefix caching, a session for each cell, cache kept between cells",
+        "baseline_flat": FLAT,
+    }
+
+
+def _grid(cells: list[CellConfig], engine: Any, chat: Any, pairs: int) -> dict[str, Any]:
+    recorder = Recorder(engine)
+    engine.forget()
+    first = decode(cells, recorder, chat)
+    batch = flat(recorder, engine)
+    unique = recorder.unique_tokens()
+    alone: list[int] = []
+    equal: list[bool] = []
+
+    def shared() -> float:
+        engine.forget()
+        got = decode(cells, engine, chat)
+        equal.append((got.decoded, got.readouts) == (first.decoded, first.readouts))
+        return got.seconds
+
+    def separate() -> float:
+        engine.forget()
+        got = one_by_one(cells, engine, chat)
+        equal.append(got.readouts == first.readouts)
+        alone.append(got.decoded)
+        return got.seconds
+
+    shared()
+    apart, together = interleaved(separate, shared, pairs)
+    token_ratio = alone[0] / first.decoded
+    ours, theirs = interleaved(shared, batch, pairs)
+    return {
+        "cells": len(cells),
+        "questions": sum(map(len, map(questions, {config.cell.task for config in cells}))),
+        "requests": len(recorder.made),
+        "tokens_decoded": first.decoded,
+        "tokens_unique": unique,
+        "tokens_over_unique": round(first.decoded / unique, 4),
+        "tokens_one_by_one": alone[0],
+        "token_ratio": round(token_ratio, 3),
+        "readouts_equal": all(equal),
+        "speedup": ratios(apart, together),
+        "speedup_over_token_ratio": ratios([seconds / token_ratio for seconds in apart], together),
+        "seconds_one_by_one": [round(v, 2) for v in apart],
+        "seconds_shared": [round(v, 2) for v in together],
+        "throughput_ratio": ratios(theirs, ours),
+        "seconds_shared_beside_flat": [round(v, 2) for v in ours],
+        "seconds_flat": [round(v, 2) for v in theirs],
+        "shared_tokens_per_second": [round(first.decoded / v) for v in ours],
+    }
+
+
+if __name__ == "__main__":
+    main("decode_sharing", measure, weights="", tasks="tiny_calc,tiny_hard", limit=80, limit_dense=8)

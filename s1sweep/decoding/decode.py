@@ -186,8 +186,9 @@ async def serve(
         requested += stage.alone
         yield stage.item, Done(stage.summary(), {**_cost(tally, engine), "requested_tokens": requested})
     working.result()
-    for item in items if shard is not None else ():
-        yield item, Done({}, _cost(tally, engine))
+    for stage in stages if shard is not None else ():
+        if not stage.failed:
+            yield stage.item, Done({}, _cost(tally, engine))
 
 
 def _stage(item: Item, chat: Format, scorer: Scorer | None, shard: tuple[int, int] | None) -> _Stage:

@@ -157,9 +157,6 @@ class VllmEngine:
         self._llm.reset_prefix_cache()
         self._weights = weights
 
-    def fingerprint(self) -> dict[str, Any]:
-        return self._fingerprint
-
     def close(self) -> None:
         """Free the engine's memory."""
         del self._llm

@@ -72,7 +72,9 @@ def multirun(arguments: Sequence[str], handler: Handler) -> None:
         elif parsed.info:
             hydra.show_info(parsed.info, name, overrides, RunMode.MULTIRUN if parsed.multirun else RunMode.RUN)
         else:
-            if not parsed.multirun:
+            if parsed.multirun:
+                overrides = _fields_with_their_choices(overrides)
+            else:
                 _refuse_sweeps(overrides)
             hydra.multirun(name, lambda _: None, overrides, with_log_configuration=False)
     except (HydraException, OmegaConfBaseException) as error:
@@ -95,6 +97,18 @@ def _refuse_sweeps(overrides: Sequence[str]) -> None:
                 f"{override.input_line}: several values need -m (--multirun). "
                 "For one list value write key=[a,b]; for a comma in a string quote it."
             )
+
+
+def _fields_with_their_choices(overrides: Sequence[str]) -> list[str]:
+    """Fields of a group whose choice is swept, as axes of one value: Hydra looks for them in the default choice."""
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    swept = {o.get_key_element() for o in parsed if o.is_sweep_override()}
+    return [
+        f"{o.get_key_element()}=choice({o.get_value_element_as_str()})"
+        if not o.is_sweep_override() and o.get_key_element().split(".")[0] in swept
+        else line
+        for o, line in zip(parsed, overrides, strict=True)
+    ]
 
 
 def launch(composer: Composer, batch: Sequence[Sequence[str]]) -> list[JobReturn]:

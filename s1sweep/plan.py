@@ -253,6 +253,11 @@ def _check_parallel(cell: CellSpec) -> None:
             f"parallel.rule={rule} is not valid for method=rebase, which gives several answers. "
             "Give parallel=majority, weighted or best (with parallel.n=1 for one tree)."
         )
+    if kind in MARKED and not cell.model.delimiters.think_end:
+        raise UserError(
+            f"method={kind} needs a model that marks the end of thinking; model.delimiters.think_end of "
+            f"{cell.model.name!r} is empty. Give another model, or method=budget_forcing."
+        )
     if kind == "vllm_native" and not (cell.model.delimiters.think_start and cell.model.delimiters.think_end):
         raise UserError(
             "method=vllm_native needs model.delimiters.think_start and think_end: vLLM counts the tokens between them."
@@ -261,6 +266,8 @@ def _check_parallel(cell: CellSpec) -> None:
 
 # Methods that draw several times from one prefix.
 SAMPLED = ("rejection", "rebase")
+# Methods that end the thinking themselves, or look for its end.
+MARKED = ("step_conditional", "rejection", "no_thinking", "rebase")
 
 
 def parallel_of(cell: CellSpec) -> ParallelSpec | None:

@@ -103,3 +103,14 @@ def test_mistakes_name_field_value_and_way_out(override: str, words: list[str]) 
         compose(override)
     for word in words:
         assert word in str(error.value)
+
+
+def test_a_field_goes_with_the_choices_that_have_it() -> None:
+    """Hydra looks for it in the default choice of the group, which may not have it."""
+    cells = compose("method=token_conditional,step_conditional", "method.trained_on=s1")
+    assert [(c.cell.method.kind, c.cell.method.trained_on) for c in cells] == [
+        ("token_conditional", "s1"),
+        ("step_conditional", "s1"),
+    ]
+    quoted = compose("extrapolation=wait,hmm", "extrapolation.string='a,b'")
+    assert [c.cell.extrapolation.string for c in quoted] == ["a,b", "a,b"]

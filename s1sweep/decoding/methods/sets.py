@@ -48,7 +48,8 @@ def _said(case: Case, readout: Readout) -> str:
 
 
 def _tokens(readout: Readout) -> int:
-    return len(readout.thinking_ids) + len(readout.answer.token_ids)
+    probes = sum(len(probe.answer.token_ids) for probe in readout.probes)
+    return len(readout.thinking_ids) + len(readout.answer.token_ids) + probes
 
 
 def _fill(template: str, values: dict[str, str]) -> str:

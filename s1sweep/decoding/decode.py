@@ -23,8 +23,8 @@ from s1sweep.decoding.case import Case, Format, Scorer
 from s1sweep.decoding.chat import Chat, load_tokenizer, question_text
 from s1sweep.decoding.engine import Engine
 from s1sweep.decoding.methods import METHODS
-from s1sweep.decoding.readout import ENDINGS, READOUTS, Probe, Readout, loop
-from s1sweep.decoding.rows import Rows
+from s1sweep.decoding.readout import ENDINGS, READOUTS, Readout
+from s1sweep.decoding.rows import TOKENS, Rows, row_of
 from s1sweep.decoding.segments import Segments
 from s1sweep.decoding.trace import Memo, Tally
 from s1sweep.identity import digest, encode, tree_sha256
@@ -35,9 +35,6 @@ from s1sweep.store import write_progress
 
 VERSION = 2
 SCORER_VERSION = 1
-TOKENS = tuple(
-    f"{name}_tokens" for name in ("thinking", "injected", "answer", "probe", "verifier", "discarded", "scored")
-)
 UNITS = 256  # (question, sample) pairs under way at once; more would only push each other out of the prefix cache
 _PROGRESS_EVERY = 2.0  # seconds
 
@@ -260,7 +257,7 @@ async def _rows(ask: _Ask, memo: Memo, chat: Format) -> tuple[list[dict[str, Any
     readouts = await METHODS[spec.method.kind].run(spec.method, spec.extrapolation, case)
     if case.scorer is not None:
         readouts = [await _scored(readout, case, case.scorer) for readout in readouts]
-    rows = [_row(ask, readout, chat) for readout in readouts]
+    rows = [row_of(ask.question.id, ask.sample, readout, chat) for readout in readouts]
     # What the case spent as a whole stands with its first readout.
     for i, row in enumerate(rows):
         row |= {"prefilled_tokens": 0 if i else case.prefilled, "decoded_tokens": 0 if i else case.decoded}
@@ -272,52 +269,6 @@ async def _scored(readout: Readout, case: Case, scorer: Scorer) -> Readout:
         return readout
     judged = await scorer.score(case.user, case.chat.decode(readout.thinking_ids))
     return replace(readout, steps=judged.steps, score=judged.score, scored_tokens=judged.tokens)
-
-
-def _row(ask: _Ask, readout: Readout, chat: Format) -> dict[str, Any]:
-    answer = chat.decode(readout.answer.token_ids)
-    repeated = loop(readout.thinking_ids)
-    return {
-        "question_id": ask.question.id,
-        "sample": ask.sample,
-        "ended": readout.ended,
-        "ignored": readout.ignored,
-        "tries": readout.tries,
-        "thinking_tokens": len(readout.thinking_ids) - readout.shared,
-        "injected_tokens": sum(end - start for start, end in readout.injected),
-        "answer_tokens": len(readout.answer.token_ids),
-        "probe_tokens": sum(len(probe.answer.token_ids) for probe in readout.probes),
-        "verifier_tokens": readout.verifier_tokens,
-        "discarded_tokens": readout.discarded_tokens,
-        "scored_tokens": readout.scored_tokens,
-        "answer_finish": readout.answer.finish,
-        "loop": {"period": repeated[0], "tokens": repeated[1]} if repeated else None,
-        "score": readout.score,
-        "steps": readout.steps,
-        "probes": [_probe(probe, chat) for probe in readout.probes],
-        "thinking_ids": readout.thinking_ids,
-        "injected": readout.injected,
-        "answer_ids": readout.answer.token_ids,
-        "thinking": _marked(readout, chat),
-        "answer": answer,
-        "stated": readout.lead + answer,
-    }
-
-
-def _probe(probe: Probe, chat: Format) -> dict[str, Any]:
-    stated = probe.lead + chat.decode(probe.answer.token_ids)
-    return {"kind": probe.kind, "at": probe.at, "stated": stated, "tokens": len(probe.answer.token_ids)}
-
-
-def _marked(readout: Readout, chat: Format) -> list[list[Any]]:
-    """The thinking as [text, injected?] pieces, so that a reader of the file needs no tokenizer."""
-    pieces, at = [], 0
-    for start, end in readout.injected:
-        pieces.append([chat.decode(readout.thinking_ids[at:start]), False])
-        pieces.append([chat.decode(readout.thinking_ids[start:end]), True])
-        at = end
-    pieces.append([chat.decode(readout.thinking_ids[at:]), False])
-    return [piece for piece in pieces if piece[0]]
 
 
 def _cost(tally: Tally, engine: Engine) -> dict[str, Any]:

@@ -1,5 +1,7 @@
-"""Rows of one stage, which come in any order and are written in one. On disk until then, so memory does not grow with
-their length."""
+"""What is written of a readout, and the file of a stage's rows: they come in any order and are written in one.
+
+Rows are on disk until the last one is there, so memory does not grow with their length. Knows no engine and no method.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +10,13 @@ from array import array
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from s1sweep.decoding.case import Format
+from s1sweep.decoding.readout import Probe, Readout, loop
+
+TOKENS = tuple(
+    f"{name}_tokens" for name in ("thinking", "injected", "answer", "probe", "verifier", "discarded", "scored")
+)
 
 
 class Rows:
@@ -36,3 +45,50 @@ class Rows:
                 part.seek(start)
                 out.write(part.read(size))
         self._part.unlink()
+
+
+def row_of(question_id: str, sample: int, readout: Readout, chat: Format) -> dict[str, Any]:
+    """One readout as its line in the file."""
+    answer = chat.decode(readout.answer.token_ids)
+    repeated = loop(readout.thinking_ids)
+    return {
+        "question_id": question_id,
+        "sample": sample,
+        "ended": readout.ended,
+        "ignored": readout.ignored,
+        "tries": readout.tries,
+        "thinking_tokens": len(readout.thinking_ids) - readout.shared,
+        "injected_tokens": sum(end - start for start, end in readout.injected),
+        "answer_tokens": len(readout.answer.token_ids),
+        "probe_tokens": sum(len(probe.answer.token_ids) for probe in readout.probes),
+        "verifier_tokens": readout.verifier_tokens,
+        "discarded_tokens": readout.discarded_tokens,
+        "scored_tokens": readout.scored_tokens,
+        "answer_finish": readout.answer.finish,
+        "loop": {"period": repeated[0], "tokens": repeated[1]} if repeated else None,
+        "score": readout.score,
+        "steps": readout.steps,
+        "probes": [_probe(probe, chat) for probe in readout.probes],
+        "thinking_ids": readout.thinking_ids,
+        "injected": readout.injected,
+        "answer_ids": readout.answer.token_ids,
+        "thinking": _marked(readout, chat),
+        "answer": answer,
+        "stated": readout.lead + answer,
+    }
+
+
+def _probe(probe: Probe, chat: Format) -> dict[str, Any]:
+    stated = probe.lead + chat.decode(probe.answer.token_ids)
+    return {"kind": probe.kind, "at": probe.at, "stated": stated, "tokens": len(probe.answer.token_ids)}
+
+
+def _marked(readout: Readout, chat: Format) -> list[list[Any]]:
+    """The thinking as [text, injected?] pieces, so that a reader of the file needs no tokenizer."""
+    pieces, at = [], 0
+    for start, end in readout.injected:
+        pieces.append([chat.decode(readout.thinking_ids[at:start]), False])
+        pieces.append([chat.decode(readout.thinking_ids[start:end]), True])
+        at = end
+    pieces.append([chat.decode(readout.thinking_ids[at:]), False])
+    return [piece for piece in pieces if piece[0]]

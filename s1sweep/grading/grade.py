@@ -14,6 +14,7 @@ from typing import Any
 
 from s1sweep.data.pool import read_lines
 from s1sweep.decoding.readout import ENDINGS, READOUTS
+from s1sweep.decoding.rows import TOKENS as READOUT_TOKENS
 from s1sweep.grading.graders import GRADERS, VERDICTS, Grader, Judgement
 from s1sweep.grading.parallel import Voter, decide
 from s1sweep.sources import questions
@@ -21,11 +22,8 @@ from s1sweep.spec import GradeStage, ParallelSpec
 
 VERSION = 2
 GRADES = "grades.jsonl"
-# What a total is made of: every token that was decoded, or read by a reward model, for an answer.
-TOKENS = tuple(
-    f"{name}_tokens"
-    for name in ("thinking", "injected", "answer", "probe", "verifier", "discarded", "scored", "prefilled")
-)
+TOKENS = (*READOUT_TOKENS, "prefilled_tokens")
+# Every token that was decoded, or read by a reward model, for an answer.
 TOTAL = ("thinking_tokens", "answer_tokens", "probe_tokens", "verifier_tokens", "discarded_tokens", "scored_tokens")
 Row = dict[str, Any]
 Numbered = tuple[int, Row]

@@ -43,19 +43,19 @@ def grid_b(*asked: str) -> list[CellConfig]:
     return [*_cells(asked, caps), *_cells(asked, caps, "1,2,3,4", STRINGS)]
 
 
-def measure(pairs: int, weights: str, tasks: str, limit: int, limit_dense: int) -> dict[str, Any]:
+def measure(pairs: int, weights: str, tasks: str, limit: int, tasks_dense: str, limit_dense: int) -> dict[str, Any]:
     """Each grid in turn, in one process and engine; `weights` is a checkpoint of the testbed's model, or its base.
 
-    The limits are the questions of each task for grid A and grid B; 0 leaves the grid out.
+    The limits are the questions of each task for grid A and for grid B, which is dense; 0 leaves the grid out.
     """
     engine, chat = testbed_engine(weights)
     found = {}
-    for name, grid, most in (("A", grid_a, limit), ("B", grid_b, limit_dense)):
+    for name, grid, asked, most in (("A", grid_a, tasks, limit), ("B", grid_b, tasks_dense, limit_dense)):
         if most:
-            found[name] = _grid(grid(f"task={tasks}", f"task.limit={most}"), engine, chat, pairs)
+            cells = grid(f"task={asked}", f"task.limit={most}")
+            found[name] = {"tasks": asked, **_grid(cells, engine, chat, pairs)}
     return {
         "weights": weights or "the testbed's base",
-        "tasks": tasks,
         "grids": found,
         "bars": {"tokens_over_unique": 1.0, "speedup_over_token_ratio": 0.9, "throughput_ratio": 0.95},
         "baseline_one_by_one": "the same vLLM with prefix caching, a session for each cell, cache kept between cells",
@@ -111,4 +111,12 @@ def _grid(cells: list[CellConfig], engine: Any, chat: Any, pairs: int) -> dict[s
 
 
 if __name__ == "__main__":
-    main("decode_sharing", measure, weights="", tasks="tiny_calc,tiny_hard", limit=80, limit_dense=8)
+    main(
+        "decode_sharing",
+        measure,
+        weights="",
+        tasks="tiny_calc,tiny_hard",
+        limit=80,
+        tasks_dense="tiny_hard",
+        limit_dense=12,
+    )

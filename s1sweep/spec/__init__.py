@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from s1sweep.spec.base import Excluded, Location, Name, Neutral, Spec, Where
+from s1sweep.spec.base import Excluded, Name, Neutral, Spec, Where
 from s1sweep.spec.control import (
     COMPUTE,
     BudgetForcingSpec,
@@ -28,21 +28,9 @@ from s1sweep.spec.control import (
     ScorerSpec,
     TrainingFormat,
 )
-
-
-class PoolSpec(Spec):
-    """Where training rows come from. `path: null` is the packaged testbed pool."""
-
-    name: Annotated[Name, Excluded("a label; the file's sha256 is hashed")]
-    path: Location
-
-
-class DataSpec(Spec):
-    """A subset rule of the s1 paper (section 2, Table 2) with its size and selection seed."""
-
-    rule: Name
-    size: Annotated[int, Field(ge=1)] | None
-    seed: Annotated[int, Field(ge=0)]
+from s1sweep.spec.data import DataSpec, PoolSpec
+from s1sweep.spec.task import TaskSpec
+from s1sweep.spec.training import NoTraining, SftSpec
 
 
 class DelimiterSpec(Spec):
@@ -70,46 +58,6 @@ class ModelSpec(Spec):
     max_model_len: Annotated[int, Field(ge=16)]
     trust_remote_code: bool
     engine_args: dict[str, str | int | float | bool | None]
-
-
-class NoTraining(Spec):
-    """The control arm: the base model as it is."""
-
-    kind: Literal["none"]
-
-
-class SftSpec(Spec):
-    """Supervised fine-tuning on thinking and answer only (s1 paper, appendix D). `steps` overrides `epochs`."""
-
-    kind: Literal["sft"]
-    epochs: Annotated[float, Field(gt=0)]
-    steps: Annotated[int, Field(ge=1)] | None
-    batch_size: Annotated[int, Field(ge=1)]
-    learning_rate: Annotated[float, Field(gt=0)]
-    schedule: Literal["cosine", "linear", "constant"]
-    warmup_ratio: Annotated[float, Field(ge=0, le=1)]
-    adam_betas: tuple[float, float]
-    weight_decay: Annotated[float, Field(ge=0)]
-    max_grad_norm: Annotated[float, Field(ge=0)]
-    block_size: Annotated[int, Field(ge=8)]
-    precision: Literal["float32", "bfloat16"]
-    seed: Annotated[int, Field(ge=0)]
-
-
-class TaskSpec(Spec):
-    """A set of held-out questions with their grader. `path: null` is a packaged task of that name."""
-
-    name: Name
-    path: Location
-    prompt: Annotated[str, Field(min_length=1)]
-    grader: Name | None
-    limit: Annotated[int, Field(ge=1)] | None
-
-    @model_validator(mode="after")
-    def _prompt_has_question(self) -> TaskSpec:
-        if "{question}" not in self.prompt:
-            raise ValueError("prompt must contain {question}")
-        return self
 
 
 # Sampling parameters of vLLM that would break decoding by blocks, or that other fields set.

@@ -86,7 +86,7 @@ def testbed_engine(weights: str = "", **engine_args: Any) -> tuple[Any, Any]:
 
     model = compose("train=none")[0].cell.model
     model = model.model_copy(update={"engine_args": {**model.engine_args, **engine_args}})
-    engine = VllmEngine(model, weights or model_path(model), Resources(threads=1, kv_cache_mb=256))
+    engine = VllmEngine(model, weights or model_path(model), Resources(threads=1, kv_cache_mb=512))
     return engine, Chat(model, load_tokenizer(model))
 
 

@@ -115,7 +115,7 @@ if __name__ == "__main__":
         "decode_sharing",
         measure,
         weights="",
-        tasks="tiny_calc,tiny_hard",
+        tasks="tiny_calc,tiny_hard,tiny_choice,tiny_dev",
         limit=80,
         tasks_dense="tiny_hard",
         limit_dense=12,

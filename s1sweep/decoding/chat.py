@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from s1sweep.errors import UserError
@@ -40,6 +41,9 @@ class Chat:
         self._tokenizer = tokenizer
         self._system = model.system_prompt
         self._ids_of_words: dict[tuple[str, ...], tuple[int, ...]] = {}
+        # All cells of a grid put the same questions and strings.
+        self.prompt = lru_cache(maxsize=1 << 12)(self.prompt)  # type: ignore[method-assign]
+        self.encode = lru_cache(maxsize=1 << 12)(self.encode)  # type: ignore[method-assign]
         self.max_model_len = model.max_model_len
         marks = model.delimiters
         # Some templates open the thinking themselves.

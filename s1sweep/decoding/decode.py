@@ -11,6 +11,7 @@ takes what it would otherwise decode. So results do not depend on how many engin
 from __future__ import annotations
 
 import asyncio
+import gc
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -35,8 +36,9 @@ from s1sweep.store import write_progress
 
 VERSION = 2
 SCORER_VERSION = 1
-UNITS = 256  # (question, sample) pairs under way at once; more would only push each other out of the prefix cache
+UNITS = 512  # (question, sample) pairs under way at once: more than an engine runs, so that their slow ends overlap
 _PROGRESS_EVERY = 2.0  # seconds
+_COLLECT_EVERY = 20_000  # new objects between collections: thousands of waiting cases make each one slow
 
 
 def run_all(items: Sequence[Item], resources: Resources, **_: Any) -> Iterator[tuple[Item, Done | Exception]]:
@@ -86,6 +88,8 @@ def _scorer(spec: ScorerSpec, resources: Resources, stored: Segments | None, tal
 def drive(stages: AsyncIterator[tuple[Item, Done | Exception]]) -> Iterator[tuple[Item, Done | Exception]]:
     """Step an async iterator from plain code, on a loop of its own."""
     event_loop = asyncio.new_event_loop()
+    thresholds = gc.get_threshold()
+    gc.set_threshold(_COLLECT_EVERY, *thresholds[1:])
     try:
         while True:
             try:
@@ -93,6 +97,7 @@ def drive(stages: AsyncIterator[tuple[Item, Done | Exception]]) -> Iterator[tupl
             except StopAsyncIteration:
                 return
     finally:
+        gc.set_threshold(*thresholds)
         event_loop.close()
 
 

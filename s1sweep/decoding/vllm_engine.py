@@ -7,10 +7,12 @@ this file imports vLLM.
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from s1sweep.decoding.engine import Completion, Sampling
@@ -100,8 +102,9 @@ class VllmEngine:
         os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
         os.environ["OMP_NUM_THREADS"] = str(resources.threads)
         import torch
-        from vllm import LLM
+        from vllm import LLM, SamplingParams
         from vllm.platforms import current_platform
+        from vllm.sampling_params import RequestOutputKind
 
         if current_platform.is_cpu():
             # Before the engine starts: afterwards vLLM makes this call a no-op.
@@ -116,6 +119,8 @@ class VllmEngine:
             "generation_config": "vllm",
             "enable_prefix_caching": True,
             "disable_log_stats": True,
+            # Longest first: thinking, on which more requests wait, goes before answers, on which nothing does.
+            "scheduling_policy": "priority",
             "seed": 0,
         }
         if weights == model.source:
@@ -138,7 +143,11 @@ class VllmEngine:
                 "reasoning_end_str": marks.think_end,
             }
         self._llm = LLM(**{**args, **model.engine_args})
+        # What the engine is made of stays; without this every full collection would walk through it.
+        gc.collect()
+        gc.freeze()
         self._fingerprint = fingerprint(model, resources)
+        self._parameters = partial(SamplingParams, detokenize=False, output_kind=RequestOutputKind.FINAL_ONLY)
         self._max_len = model.max_model_len
         self._weights = weights
         self._numbers = itertools.count()
@@ -159,7 +168,9 @@ class VllmEngine:
 
     def close(self) -> None:
         """Free the engine's memory."""
+        gc.unfreeze()
         del self._llm
+        gc.collect()
 
     def forget(self) -> None:
         """Empty the prefix cache."""
@@ -168,13 +179,10 @@ class VllmEngine:
     async def generate(
         self, prompt_ids: Sequence[int], max_tokens: int, stop_ids: Sequence[int], sampling: Sampling
     ) -> Completion:
-        from vllm import SamplingParams
-        from vllm.sampling_params import RequestOutputKind
-
         room = self._max_len - len(prompt_ids)
         if room < 1:
             return Completion((), "context")
-        params = SamplingParams(
+        params = self._parameters(
             max_tokens=min(max_tokens, room),
             min_tokens=sampling.min_tokens,
             temperature=sampling.temperature,
@@ -184,11 +192,9 @@ class VllmEngine:
             thinking_token_budget=sampling.thinking_budget,
             stop_token_ids=list(stop_ids),
             ignore_eos=True,  # an EOS is a stop only where the caller says so
-            detokenize=False,
-            output_kind=RequestOutputKind.FINAL_ONLY,
             **dict(sampling.extra),
         )
-        output = await self._request(prompt_ids, params)
+        output = await self._request(prompt_ids, params, priority=-max_tokens)
         got = output.outputs[0]
         ids = tuple(got.token_ids)
         prefilled = len(prompt_ids) - (output.num_cached_tokens or 0)
@@ -199,25 +205,20 @@ class VllmEngine:
         raise RuntimeError(f"vLLM ended a request with {got.finish_reason!r}")
 
     async def next_logprobs(self, prompt_ids: Sequence[int], token_ids: Sequence[int]) -> tuple[float, ...]:
-        from vllm import SamplingParams
-        from vllm.sampling_params import RequestOutputKind
-
-        params = SamplingParams(
+        params = self._parameters(
             max_tokens=1,
             temperature=0.0,
             logprob_token_ids=list(token_ids),
-            detokenize=False,
-            output_kind=RequestOutputKind.FINAL_ONLY,
         )
         found = (await self._request(prompt_ids, params)).outputs[0].logprobs[0]
         return tuple(found[i].logprob for i in token_ids)
 
-    async def _request(self, prompt_ids: Sequence[int], params: Any) -> Any:
+    async def _request(self, prompt_ids: Sequence[int], params: Any, priority: int = 0) -> Any:
         name = str(next(self._numbers))
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiting[name] = future
         try:
-            self._llm.llm_engine.add_request(name, {"prompt_token_ids": list(prompt_ids)}, params)
+            self._llm.llm_engine.add_request(name, {"prompt_token_ids": list(prompt_ids)}, params, priority=priority)
         except BaseException:
             del self._waiting[name]  # refused: the others must not wait for it
             raise

@@ -34,7 +34,10 @@ from s1sweep.errors import SweepFailed, UserError, nearest
 from s1sweep.spec import CellConfig
 
 CONF = Path(__file__).parent / "conf"
-_CELL_GROUPS = ("pool", "data", "extrapolation", "method", "parallel", "scorer", "model", "train", "task", "sampling")
+_CELL_GROUPS = (
+    *("pool", "curation", "data", "extrapolation", "method", "parallel", "scorer", "model", "train", "task"),
+    "sampling",
+)
 _OTHER = ("name", "notes", "tags", "objective", "placement", "tracking")
 
 
@@ -58,7 +61,7 @@ def multirun(arguments: Sequence[str], handler: Handler) -> None:
     global _handler
     setbase("1.3")
     parsed = _parser().parse_args(list(arguments))
-    overrides = [*parsed.overrides]
+    overrides = [_renamed(line) for line in parsed.overrides]
     search = create_config_search_path(str(CONF.resolve()))
     if parsed.config_dir:
         search.append("command-line", f"file://{Path(parsed.config_dir).absolute()}")
@@ -82,6 +85,15 @@ def multirun(arguments: Sequence[str], handler: Handler) -> None:
     finally:
         _handler = None
         GlobalHydra.instance().clear()
+
+
+# Ways in which people name a group that have no field behind them.
+_ALIASES = {"data.pool": "pool", "data.curation": "curation"}
+
+
+def _renamed(line: str) -> str:
+    key, equals, value = line.partition("=")
+    return _ALIASES.get(key, key) + equals + value
 
 
 def _parser() -> Any:

@@ -37,7 +37,7 @@ HOMES = {
     "datasets": ["s1sweep.training", "s1sweep.data.raw"],
     "pyarrow": ["s1sweep.data.raw"],
     "matplotlib": ["s1sweep.analysis.plots"],
-    "jinja2": ["s1sweep.analysis.report"],
+    "jinja2": ["s1sweep.analysis.report", "s1sweep.analysis.datacards"],
     "click": ["s1sweep.cli"],
 }
 FILES = sorted(

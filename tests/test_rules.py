@@ -141,6 +141,13 @@ def test_rules_by_length_need_lengths() -> None:
             pick(rows, rule, 2)
 
 
+def test_nothing_to_draw_from_is_said() -> None:
+    with pytest.raises(UserError, match=r"after the `quality` step, and there are none.*curation.quality.features"):
+        pick([], "random", 2)
+    with pytest.raises(UserError, match=r"none of the 1 rows after the `pool` step.*has a trace"):
+        pick([row(0, thinking="")], "full")
+
+
 def test_settings_are_the_rules_own() -> None:
     rows = [row(0)]
     with pytest.raises(UserError, match=r"data.settings.quota: .*Settings of data=random: none"):

@@ -103,7 +103,11 @@ def _trainings(store: Store, cells: Sequence[CellResult]) -> list[dict[str, Any]
     """One row per distinct training: its arm, summary and losses by logged step; a reason where it has no record."""
     found: dict[str, CellResult] = {cell.stages["train"]: cell for cell in cells if "train" in cell.stages}
     arms = [arm(cell) for cell in found.values()]
-    recipes = [axis for axis in varying_axes(list(found.values())) if axis.split(".")[0] in ("pool", "model", "train")]
+    recipes = [
+        axis
+        for axis in varying_axes(list(found.values()))
+        if axis.split(".")[0] in ("pool", "curation", "model", "train")
+    ]
     rows = []
     for stage, cell in sorted(found.items(), key=lambda item: arm_order(arm(item[1]))):
         form = cell.spec["method"]["kind"] if cell.spec["method"].get("trained_on") == "own" else ""

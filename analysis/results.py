@@ -23,7 +23,6 @@ from . import stats
 
 GRADES = "grades.jsonl"
 READOUTS = "readouts.jsonl"
-UPSTREAM = ("grade", "decode", "train", "select")
 
 
 @dataclass(frozen=True)
@@ -169,11 +168,11 @@ def _result(store: Store, cell: Mapping[str, Any]) -> CellResult:
 def _why_missing(store: Store, stages: Mapping[str, str]) -> str:
     """The failure that stands in the way, or what has not run yet, of the first stage that is not done."""
     reason = "not run yet"
-    for kind in UPSTREAM:
-        if kind not in stages or record_of(store, stages[kind]) is not None:
+    for role, stage in reversed(list(stages.items())):  # inputs come first
+        if record_of(store, stage) is not None:
             break  # a finished stage needs none of its inputs
-        failure = store.failure(stages[kind])
-        reason = f"{kind} failed: {failure['message']}" if failure else reason
+        failure = store.failure(stage)
+        reason = f"{role} failed: {failure['message']}" if failure else reason
     return reason
 
 

@@ -53,16 +53,18 @@ def measure(pairs: int) -> dict[str, Any]:
     import ray
 
     from s1sweep import testbed
-    from s1sweep.data import select
+    from s1sweep.data import ingest, select
     from s1sweep.runtime.job import Resources
     from s1sweep.runtime.ray_backend import RayBackend, launch_ranks
-    from s1sweep.spec import SelectStage, TrainStage
+    from s1sweep.spec import PoolStage, SelectStage, TrainStage
     from s1sweep.training import sft
     from tests.helpers import compose
 
     config = compose("data=random", f"data.size={ROWS}", f"train.steps={STEPS}")[0]
     temp = Path(tempfile.mkdtemp(prefix="s1sweep-bench-"))
-    select.run(SelectStage(pool=config.cell.pool, data=config.cell.data), {}, temp)
+    pool = Path(tempfile.mkdtemp(dir=temp))
+    ingest.run(PoolStage(pool=config.cell.pool), {}, pool)
+    select.run(SelectStage(data=config.cell.data), {"rows": pool}, temp)
     spec = TrainStage.model_validate({"model": config.cell.model.model_dump(), "train": config.cell.train.model_dump()})
     backend = RayBackend(config.placement, cpus=os.cpu_count() or 1)
 

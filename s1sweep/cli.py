@@ -119,6 +119,20 @@ def report(sweep: str | None, out: str | None, root: str) -> None:
 
 @main.command()
 @click.argument("sweep", required=False)
+@click.option("--out", metavar="FILE", help="Where to write. [default: data.html in the sweep's folder]")
+@ROOT
+def data(sweep: str | None, out: str | None, root: str) -> None:
+    """What a sweep was trained on: subsets, what they share, and overlap with its tasks; writes one HTML file."""
+    from s1sweep.analysis import datacards
+    from s1sweep.store import Store
+
+    cards = datacards.gather(Store(root).sweep(sweep))
+    datacards.show(cards)
+    click.echo(datacards.write(cards, out))
+
+
+@main.command()
+@click.argument("sweep", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @ROOT
 def status(sweep: str | None, as_json: bool, root: str) -> None:

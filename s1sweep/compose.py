@@ -34,7 +34,10 @@ from s1sweep.errors import SweepFailed, UserError, nearest
 from s1sweep.spec import CellConfig
 
 CONF = Path(__file__).parent / "conf"
-_CELL_GROUPS = ("pool", "data", "extrapolation", "method", "parallel", "scorer", "model", "train", "task", "sampling")
+_CELL_GROUPS = (
+    *("pool", "curation", "data", "extrapolation", "method", "parallel", "scorer", "model", "train", "task"),
+    "sampling",
+)
 _OTHER = ("name", "notes", "tags", "objective", "placement", "tracking")
 
 
@@ -58,7 +61,7 @@ def multirun(arguments: Sequence[str], handler: Handler) -> None:
     global _handler
     setbase("1.3")
     parsed = _parser().parse_args(list(arguments))
-    overrides = [*parsed.overrides]
+    overrides = [_renamed(line) for line in parsed.overrides]
     search = create_config_search_path(str(CONF.resolve()))
     if parsed.config_dir:
         search.append("command-line", f"file://{Path(parsed.config_dir).absolute()}")
@@ -82,6 +85,11 @@ def multirun(arguments: Sequence[str], handler: Handler) -> None:
     finally:
         _handler = None
         GlobalHydra.instance().clear()
+
+
+def _renamed(line: str) -> str:
+    """`data.pool=` is what people write for `pool=`; there is no field of that name."""
+    return line.removeprefix("data.") if line.startswith("data.pool=") else line
 
 
 def _parser() -> Any:

@@ -12,14 +12,18 @@ from statistics import fmean
 from typing import Any
 
 from s1sweep.plan import Plan, Stage
-from s1sweep.sources import pool_rows, questions
-from s1sweep.spec import DecodeStage, Placement, SelectStage, SftSpec, TrainStage
+from s1sweep.sources import questions
+from s1sweep.spec import DecodeStage, Placement, PoolSpec, PoolStage, SelectStage, SftSpec, TrainStage
 from s1sweep.training.sft import total_steps
 
 TRAIN_EFFICIENCY = 0.35  # share of peak that a full fine-tune reaches
 DECODE_EFFICIENCY = 0.05  # decoding is bound by memory bandwidth, not by arithmetic
 EXTENSION_SHARE = 0.3  # an ignored end adds about this share of the natural length
 CHARS_PER_TOKEN = 4
+# Of a pool that cannot be read while planning and does not say: those of s1.
+POOL_ROWS = 59_000
+TRACE_TOKENS = 3_600.0
+QUESTION_TOKENS = 100
 
 
 @dataclass(frozen=True)
@@ -53,20 +57,32 @@ def estimate(plan: Plan, stages: Mapping[str, Stage], placement: Placement) -> E
 
 
 def _train_tokens(plan: Plan, stage: Stage, spec: TrainStage) -> int:
-    select = plan.stages[stage.inputs["data"]].spec
-    assert isinstance(select, SelectStage)
     train: SftSpec = spec.train
-    rows = pool_rows(select.pool)
-    size = select.data.size or len(rows)
-    lengths = sorted((r.trace_tokens + len(r.question) / CHARS_PER_TOKEN for r in rows), reverse=True)
-    mean = fmean(lengths[:size]) if select.data.rule == "longest" else fmean(lengths)
+    rows = plan.subsets.get(stage.inputs["data"])
+    if rows is not None:
+        size, mean = len(rows), fmean((r.trace_tokens or 0) + r.question_chars / CHARS_PER_TOKEN for r in rows)
+    else:
+        select = plan.stages[stage.inputs["data"]].spec
+        assert isinstance(select, SelectStage)
+        pool = _pool_of(plan, stage)
+        size = select.data.size or pool.rows or POOL_ROWS
+        mean = (pool.mean_trace_tokens or TRACE_TOKENS) + QUESTION_TOKENS
     return round(total_steps(train, size) * min(train.batch_size, size) * min(mean, train.block_size))
+
+
+def _pool_of(plan: Plan, stage: Stage) -> PoolSpec:
+    """The pool at the end of a stage's inputs."""
+    while not isinstance(stage.spec, PoolStage):
+        stage = plan.stages[next(iter(stage.inputs.values()))]
+    return stage.spec.pool
 
 
 def _natural_length(plan: Plan) -> float:
     """How long the pool's traces are: what a model trained on them is expected to think."""
-    pools = [s.spec.pool for s in plan.stages.values() if isinstance(s.spec, SelectStage)]
-    return fmean(r.trace_tokens for r in pool_rows(pools[0])) if pools else 256.0
+    for rows in plan.subsets.values():
+        return fmean(row.trace_tokens or 0 for row in rows)
+    pools = [s.spec.pool for s in plan.stages.values() if isinstance(s.spec, PoolStage)]
+    return (pools[0].mean_trace_tokens or TRACE_TOKENS) if pools else 256.0
 
 
 def _decode_tokens(specs: list[DecodeStage], natural: float) -> int:

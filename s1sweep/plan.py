@@ -8,29 +8,44 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from s1sweep.data import rules, select
-from s1sweep.data.rules import RULES
+from s1sweep.data import curate, ingest, rules, select, trial
+from s1sweep.data.curation import STEPS
+from s1sweep.data.pool import Entry
 from s1sweep.decoding import decode
 from s1sweep.decoding.methods import METHODS
 from s1sweep.errors import UserError, invalid
 from s1sweep.grading import grade
 from s1sweep.grading.graders import GRADERS
 from s1sweep.identity import digest, encode, file_sha256, payload, stage_id
-from s1sweep.sources import model_digest, pool_file, pool_rows, questions, task_file
+from s1sweep.sources import (
+    held_out_digest,
+    model_digest,
+    pool_digest,
+    questions,
+    task_file,
+    tokenizer_digest,
+    unpinned,
+)
 from s1sweep.spec import (
     COMPUTE,
     CellConfig,
     CellSpec,
+    CurateStage,
+    CurationStep,
     DataSpec,
     DecodeStage,
+    DecontaminateSpec,
     ExtrapolationSpec,
     ForcedSpec,
     GradeStage,
+    LengthSpec,
     MethodSpec,
-    NoTraining,
     ParallelSpec,
+    PoolSpec,
+    PoolStage,
     SelectStage,
     SftSpec,
     StageSpec,
@@ -41,7 +56,7 @@ from s1sweep.spec.control import StepConditionalSpec, TokenConditionalSpec, forc
 from s1sweep.store import Store
 from s1sweep.training import conditional, sft
 
-KINDS = ("select", "train", "decode", "grade")
+KINDS = ("pool", "curate", "select", "train", "decode", "grade")
 
 
 @dataclass(frozen=True)
@@ -58,7 +73,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Cell:
-    """One point of a grid and the stages it needs. `axes` is how the user named it."""
+    """One point of a grid and the stages it needs, by role, inputs first. `axes` is how the user named it."""
 
     key: str
     axes: Mapping[str, Any]
@@ -80,21 +95,24 @@ class Cell:
 
 @dataclass
 class Plan:
-    """The union of its cells' stages, in an order in which inputs come first."""
+    """The union of its cells' stages, in an order in which inputs come first.
+
+    `subsets` holds the rows of each `select` stage whose pool is small and local, as they will be chosen.
+    """
 
     cells: list[Cell] = field(default_factory=list)
     stages: dict[str, Stage] = field(default_factory=dict)
-    _checked: set[str] = field(default_factory=set)
+    subsets: dict[str, list[Entry]] = field(default_factory=dict)
 
     def add(self, cell: CellSpec, axes: Mapping[str, Any]) -> Cell:
         """Add one cell. Raises UserError if it cannot work."""
-        self._check_data(cell)
         check(cell)
         notes: list[str] = []
         ids: dict[str, str] = {}
         inputs: dict[str, str] = {}
         if isinstance(cell.train, SftSpec):
-            ids["select"] = self._select(cell)
+            self._select(cell, ids)
+            notes += [f"not pinned, so `run` will refuse it: {field}" for field in unpinned(cell)]
             ids["train"] = inputs["checkpoint"] = self._train(cell, cell.train, ids["select"])
         else:
             notes.append("no training: pool and data make no difference")
@@ -111,29 +129,43 @@ class Plan:
         self.cells.append(planned)
         return planned
 
-    def _check_data(self, cell: CellSpec) -> None:
-        """Once for each choice of pool and data: it reads every row."""
-        key = digest([cell.pool.path, encode(cell.data)])
-        if key not in self._checked and not isinstance(cell.train, NoTraining):
-            select.check(cell.data, pool_rows(cell.pool))
-            self._checked.add(key)
+    def _select(self, cell: CellSpec, ids: dict[str, str]) -> None:
+        """Pool, curation as far as the rule draws from it, subset; raises UserError if it can be seen to be too small.
 
-    def _select(self, cell: CellSpec) -> str:
-        rule = RULES[cell.data.rule]
-        # What a rule does not use must not make two stages of one.
-        data = DataSpec(
-            rule=cell.data.rule,
-            size=cell.data.size if rule.uses_size else None,
-            seed=cell.data.seed if rule.uses_seed else 0,
-        )
-        return self._stage(
+        What a rule does not use must not make two stages of one.
+        """
+        rule, data = rules.rule_of(cell.data), select.normal(cell.data)
+        steps = curation_before(cell, rule)
+        before = ids["pool"] = self._pool(cell.pool)
+        for step in steps:
+            before = ids[step.kind] = self._curate(step, before)
+        ids["select"] = self._stage(
             "select",
             _data_slug(data),
-            SelectStage(pool=cell.pool, data=data),
-            {},
-            {"pool": file_sha256(pool_file(cell.pool))},
+            SelectStage(data=data),
+            {"rows": before},
+            {"rule": file_sha256(Path(data.path).expanduser())} if data.path else {},
             {"select": select.VERSION, f"rule.{rule.name}": rule.version, "rules": rules.VERSION},
         )
+        if ids["select"] not in self.subsets:
+            rows = trial.tried(cell.pool, steps, before)
+            if rows is not None:
+                self.subsets[ids["select"]] = select.select(rows, data)
+
+    def _pool(self, pool: PoolSpec) -> str:
+        content = {"pool": pool_digest(pool)}
+        slug = (pool.hub or "file").rsplit("/", 1)[-1]  # no label: a slug is part of what inputs are called
+        return self._stage("pool", slug, PoolStage(pool=pool), {}, content, {"pool": ingest.VERSION})
+
+    def _curate(self, step: CurationStep, before: str) -> str:
+        content = {}
+        if isinstance(step, DecontaminateSpec):
+            content["against"] = held_out_digest(step)
+        if isinstance(step, LengthSpec):
+            content["tokenizer"] = tokenizer_digest(step)
+        versions = {"curate": curate.VERSION, f"step.{step.kind}": STEPS[step.kind].VERSION}
+        slug = "-".join([step.kind, *filter(None, [getattr(step, "rule", None)])])
+        return self._stage("curate", slug, CurateStage(step=step), {"rows": before}, content, versions)
 
     def _train(self, cell: CellSpec, train: SftSpec, select_id: str) -> str:
         wanted = training_format(cell)
@@ -228,6 +260,20 @@ def check(cell: CellSpec) -> None:
     questions(cell.task)
 
 
+def curation_before(cell: CellSpec, rule: rules.Rule) -> list[CurationStep]:
+    """The steps of curation whose rows the rule draws from. Raises UserError if its own point is left out."""
+    point = rule.draws_from
+    steps = {name: getattr(cell.curation, name) for name in type(cell.curation).model_fields}
+    if point != "pool" and steps[point] is None:
+        raise UserError(
+            f"data={cell.data.rule} draws from the rows after the `{point}` step, and curation.{point}=null leaves it "
+            f"out. Give a curation with that step, say curation=s1_paper, or a rule that needs none, say data=full."
+        )
+    names = list(steps)
+    wanted = names[: names.index("quality" if point == "pool" else point) + (point != "pool")]
+    return [step for name in wanted if (step := steps[name]) is not None]
+
+
 def _check_room(cell: CellSpec) -> None:
     method = cell.method
     caps = {
@@ -316,7 +362,10 @@ NO_EXTRAPOLATION = ExtrapolationSpec(string="", num_ignore=0, temperature=None, 
 
 
 # Groups that define results; placement, tracking and experiment are not axes of a table.
-AXIS_GROUPS = ("pool", "data", "extrapolation", "method", "parallel", "scorer", "model", "train", "task", "sampling")
+AXIS_GROUPS = (
+    *("pool", "curation", "data", "extrapolation", "method", "parallel", "scorer", "model", "train", "task"),
+    "sampling",
+)
 
 
 def axes_of(config: CellConfig) -> dict[str, Any]:
@@ -343,7 +392,7 @@ def series_key(cell: CellSpec, stages: Mapping[str, str]) -> str:
     for group, name in COMPUTE:
         spec[group].pop(name, None)
     if "train" not in stages:
-        del spec["pool"], spec["data"]  # of no effect without training
+        del spec["pool"], spec["curation"], spec["data"]  # of no effect without training
     arm = {kind: stages[kind] for kind in ("select", "train") if kind in stages}
     return digest([spec, arm])[:12]
 

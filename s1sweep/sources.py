@@ -5,17 +5,20 @@ Knows pools, tasks and models as files; not what is done with them.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from s1sweep import testbed
-from s1sweep.data.pool import Row, read_lines, read_pool
+from s1sweep.data.raw import read_hub, read_lines, read_raw
 from s1sweep.errors import UserError, invalid
-from s1sweep.identity import file_sha256, tree_sha256
-from s1sweep.spec import ModelSpec, PoolSpec, ScorerSpec, TaskSpec
+from s1sweep.identity import digest, file_sha256, tree_sha256
+from s1sweep.spec import CellSpec, DecontaminateSpec, LengthSpec, ModelSpec, NoTraining, PoolSpec, ScorerSpec, TaskSpec
 
+TOKENIZER = ("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "*.model")
 WEIGHTS = ("*.safetensors", "*.json", "*.txt", "*.jinja", "*.model")
 
 
@@ -35,15 +38,99 @@ def pool_file(pool: PoolSpec) -> Path:
     return testbed.POOL if pool.path is None else _existing(pool.path, "pool.path")
 
 
-def pool_rows(pool: PoolSpec) -> list[Row]:
-    """The checked rows of a pool; read once per process and file."""
-    path = pool_file(pool)
-    return _pool_rows(path, file_sha256(path))
+def pool_digest(pool: PoolSpec) -> str:
+    """What stands for a pool's source: its sha256, or the hub's name of it."""
+    if pool.hub is not None:
+        return _hub_content(pool.hub, pool.revision, pool.subset, pool.split)
+    return file_sha256(pool_file(pool))
 
 
-@lru_cache(maxsize=4)
-def _pool_rows(path: Path, sha256: str) -> list[Row]:
-    return list(read_pool(path))
+def _hub_content(hub: str, revision: str | None, subset: str | None, split: str | None) -> str:
+    return f"{hub}@{revision or UNPINNED}/{subset}/{split}"
+
+
+UNPINNED = "unpinned"
+_HUB = re.compile(r"hub:([^/:@]+/[^/:@]+)(?:/([^:@]+))?:([^:@]+)(?:@(.+))?")
+_QUESTION = ("question", "problem")  # columns of held-out questions, whatever their case
+
+
+def held_out(name: str) -> Iterator[str]:
+    """The question texts of one of `curation.decontaminate.against`. Raises UserError if it cannot be read."""
+    field = "curation.decontaminate.against"
+    hub = _hub_name(name)
+    raws = read_hub(*hub, field) if hub else read_raw(_held_out_file(name), field)
+    for number, raw in raws:
+        columns = {key.lower(): value for key, value in raw.items()} if isinstance(raw, dict) else {}
+        text = next((columns[key] for key in _QUESTION if isinstance(columns.get(key), str)), None)
+        if text is None:
+            raise UserError(f"{field}={name!r}: row {number} has no text under {' or '.join(_QUESTION)}.")
+        yield text
+
+
+def held_out_digest(spec: DecontaminateSpec) -> str:
+    """What stands for all that a pool is held against; how often and in what order it is named does not matter."""
+    found = set()
+    for name in spec.against:
+        hub = _hub_name(name)
+        found.add(_hub_content(hub[0], hub[3], hub[1], hub[2]) if hub else file_sha256(_held_out_file(name)))
+    return digest(sorted(found))
+
+
+def _hub_name(name: str) -> tuple[str, str | None, str, str | None] | None:
+    """Hub id, subset, split and revision; None for what is not on the hub."""
+    if not name.startswith("hub:"):
+        return None
+    found = _HUB.fullmatch(name)
+    if found is None:
+        raise UserError(
+            f"curation.decontaminate.against={name!r} is not valid. Give hub:OWNER/NAME[/SUBSET]:SPLIT@COMMIT."
+        )
+    hub, subset, split, revision = found.groups()
+    return hub, subset, split, revision
+
+
+def _held_out_file(name: str) -> Path:
+    if name in testbed.TASKS:
+        return testbed.task_path(name)
+    return _existing(name, "curation.decontaminate.against")
+
+
+def tokenizer_path(spec: LengthSpec) -> str:
+    """A local directory, or the hub id."""
+    if spec.tokenizer == "testbed":
+        return str(testbed.BASE)
+    path = Path(spec.tokenizer).expanduser()
+    if path.is_dir():
+        return str(path.absolute())
+    if spec.tokenizer.startswith((".", "/", "~")) or spec.tokenizer.count("/") != 1:
+        raise UserError(
+            f"curation.length.tokenizer={spec.tokenizer!r} is neither `testbed`, a directory, nor a hub id "
+            "like owner/name."
+        )
+    return spec.tokenizer
+
+
+def tokenizer_digest(spec: LengthSpec) -> str:
+    """What stands for a tokenizer: the sha256 of its files, or the hub's name of it."""
+    path = Path(tokenizer_path(spec))
+    return tree_sha256(path, TOKENIZER) if path.is_dir() else f"{spec.tokenizer}@{spec.revision or UNPINNED}"
+
+
+def unpinned(cell: CellSpec) -> list[str]:
+    """The fields whose hub source could change under a cell's results, each with what to give."""
+    if isinstance(cell.train, NoTraining):
+        return []
+    found = []
+    if cell.pool.hub is not None and cell.pool.revision is None:
+        found.append(f"pool.hub={cell.pool.hub!r}: give pool.revision=<commit>")
+    against = cell.curation.decontaminate.against if cell.curation.decontaminate else ()
+    for name in against:
+        if (hub := _hub_name(name)) and hub[3] is None:
+            found.append(f"curation.decontaminate.against={name!r}: give {name}@<commit>")
+    length = cell.curation.length
+    if length is not None and length.revision is None and not Path(tokenizer_path(length)).is_dir():
+        found.append(f"curation.length.tokenizer={length.tokenizer!r}: give curation.length.revision=<commit>")
+    return found
 
 
 def task_file(task: TaskSpec) -> Path:

@@ -71,7 +71,9 @@ def fabricate(
 def _publish(store: Store, stage: Stage, skill: Skill, specs: dict[str, Any], plan: Plan) -> None:
     out = store.attempt_dir(stage.id)
     summary: dict[str, Any] = {}
-    if stage.kind == "select":
+    if stage.kind in ("pool", "curate"):
+        summary = {"rows": 4096}
+    elif stage.kind == "select":
         (out / "rows.jsonl").write_text("{}\n")
         summary = {"rows": 256, "pool_rows": 4096}
     elif stage.kind == "train":

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import psutil
@@ -38,14 +39,15 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("finished") / "store"
     done = cli("run", *GRID, root=root)
     assert done.returncode == 0, done.stderr
-    assert "Sweep small: 4 cells, 12 stages run, 0 reused." in done.stdout
+    assert "Sweep small: 4 cells, 15 stages run, 0 reused." in done.stdout
     assert "Page: " in done.stdout and "wandb sync" in done.stdout
     return root
 
 
 def test_records_tell_the_whole_story(finished: Path) -> None:
     found = records(finished)
-    assert sorted(n.split("-")[0] for n in found) == ["decode"] * 4 + ["grade"] * 4 + ["select"] * 2 + ["train"] * 2
+    kinds = Counter(n.split("-")[0] for n in found)
+    assert kinds == {"pool": 1, "curate": 2, "select": 2, "train": 2, "decode": 4, "grade": 4}
     for record in found.values():
         assert record["schema"] == 1
         assert record["provenance"]["code"]["s1sweep"]
@@ -99,7 +101,7 @@ def test_a_finished_sweep_reruns_with_nothing_executed(finished: Path) -> None:
     before = records(finished)
     started = time.monotonic()
     again = cli("run", *GRID, root=finished)
-    assert again.returncode == 0 and "4 cells, 0 stages run, 12 reused" in again.stdout
+    assert again.returncode == 0 and "4 cells, 0 stages run, 15 reused" in again.stdout
     assert records(finished) == before
     assert time.monotonic() - started < 60  # it may not even start Ray
     assert "Loading" not in again.stderr
@@ -109,8 +111,8 @@ def test_plan_shows_what_is_reused_and_writes_nothing(finished: Path, tmp_path: 
     grid = [a.replace("none,wait", "none,wait,hmm") for a in GRID]
     plan = json.loads(cli("plan", *grid, "--json", root=finished).stdout)
     assert plan["cells"] == 6
-    assert plan["stages"] == {"select": 2, "train": 2, "decode": 6, "grade": 6}
-    assert plan["reused"] == {"select": 2, "train": 2, "decode": 4, "grade": 4}
+    assert plan["stages"] == {"pool": 1, "curate": 2, "select": 2, "train": 2, "decode": 6, "grade": 6}
+    assert plan["reused"] == {"pool": 1, "curate": 2, "select": 2, "train": 2, "decode": 4, "grade": 4}
     assert plan["engine_sessions"] == 2
     assert plan["estimate"]["train_tokens"] == 0 < plan["estimate"]["decode_tokens"]
     fresh = tmp_path / "fresh" / "store"
@@ -122,7 +124,7 @@ def test_plan_shows_what_is_reused_and_writes_nothing(finished: Path, tmp_path: 
 def test_adding_a_cell_runs_only_what_is_new_and_force_redoes(finished: Path) -> None:
     before = records(finished)
     added = cli("run", "-m", "data=s1k", "extrapolation=hmm", "task=tiny_calc", *SMALL, root=finished)
-    assert added.returncode == 0 and "1 cells, 2 stages run, 2 reused" in added.stdout
+    assert added.returncode == 0 and "1 cells, 2 stages run, 5 reused" in added.stdout
     after = records(finished)
     assert {n: after[n] for n in before} == before
     assert len(after) == len(before) + 2
@@ -130,7 +132,7 @@ def test_adding_a_cell_runs_only_what_is_new_and_force_redoes(finished: Path) ->
 
     grade = next(n for n in before if n.startswith("grade"))
     forced = cli("run", *GRID, "--force", grade, root=finished)
-    assert forced.returncode == 0 and "1 stages run, 11 reused" in forced.stdout
+    assert forced.returncode == 0 and "1 stages run, 14 reused" in forced.stdout
     redone = records(finished)[grade]
     assert redone["provenance"] != before[grade]["provenance"] and same_result(redone, before[grade])
     assert cli("run", *GRID, "--force", "nothing-like-this", root=finished).returncode == 2

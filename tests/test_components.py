@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from s1sweep.data import rules, select
+from s1sweep.data import curate, ingest, rules, select
+from s1sweep.data.curation import STEPS
 from s1sweep.decoding import decode
 from s1sweep.decoding.methods import METHODS
 from s1sweep.grading import grade
@@ -28,8 +29,14 @@ TABLE = ROOT / "tests/golden/components.json"
 
 DECODE = ("decode", "case", "trace", "readout", "rows", "segments", "blockfile", "chat", "vllm_engine")
 COMPONENTS: dict[str, tuple[int | list[int], list[str]]] = {
-    "select": (select.VERSION, ["s1sweep/data/select.py"]),
-    "rules": ([rules.VERSION, *(r.version for r in rules.RULES.values())], ["s1sweep/data/rules.py"]),
+    "pool": (ingest.VERSION, [f"s1sweep/data/{name}.py" for name in ("ingest", "pool", "raw")]),
+    "curate": (curate.VERSION, ["s1sweep/data/curate.py"]),
+    **{f"step.{name}": (step.VERSION, [f"s1sweep/data/curation/{name}.py"]) for name, step in STEPS.items()},
+    "select": (select.VERSION, ["s1sweep/data/select.py", "s1sweep/data/card.py"]),
+    "rules": (
+        [rules.VERSION, *(r.version for r in rules.RULES.values())],
+        [f"s1sweep/data/rules/{name}.py" for name in ("base", "plain", "domains", "s1k")],
+    ),
     "train.sft": (sft.VERSION, ["s1sweep/training/sft.py", "s1sweep/training/format.py"]),
     "train.conditional": (conditional.VERSION, ["s1sweep/training/conditional.py"]),
     "decode": (

@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 
 from s1sweep import spec as specs
 from s1sweep.identity import digest, encode, hashed_fields, payload, stage_id
-from s1sweep.spec import DataSpec, Neutral, Spec, Where, control
+from s1sweep.spec import DataSpec, Neutral, Spec, Where, control, data
 from tests.helpers import ROOT, compose
 
 GOLDEN = json.loads((ROOT / "tests/golden/fields.json").read_text())
 
 
 def _classes(base: type) -> dict[str, type]:
-    found = {**vars(control), **vars(specs)}
+    found = {**vars(control), **vars(data), **vars(specs)}
     return {n: c for n, c in found.items() if isinstance(c, type) and issubclass(c, base) and c is not base}
 
 

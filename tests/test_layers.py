@@ -16,7 +16,7 @@ LAYERS = [
     ["s1sweep.errors", "s1sweep.spec", "s1sweep.runtime.job", "s1sweep.runtime.policy", "s1sweep.runtime.machine"],
     ["s1sweep.identity"],
     ["s1sweep.testbed"],
-    ["s1sweep.store", "s1sweep.data.pool", "s1sweep.data.rules", "s1sweep.grading.graders"],
+    ["s1sweep.store", "s1sweep.data.raw", "s1sweep.data.pool", "s1sweep.data.rules", "s1sweep.grading.graders"],
     ["s1sweep.sources", "s1sweep.decoding.readout", "s1sweep.decoding.engine"],
     ["s1sweep.data", "s1sweep.training", "s1sweep.decoding", "s1sweep.grading"],
     ["s1sweep.plan"],
@@ -33,9 +33,11 @@ HOMES = {
     "vllm": ["s1sweep.decoding.vllm_engine", "s1sweep.testbed"],
     "torch": ["s1sweep.training", "s1sweep.decoding.vllm_engine", "s1sweep.testbed"],
     "trl": ["s1sweep.training"],
-    "transformers": ["s1sweep.training", "s1sweep.decoding.chat", "s1sweep.testbed"],
+    "transformers": ["s1sweep.training", "s1sweep.data.curation.length", "s1sweep.decoding.chat", "s1sweep.testbed"],
+    "datasets": ["s1sweep.training", "s1sweep.data.raw"],
+    "pyarrow": ["s1sweep.data.raw"],
     "matplotlib": ["s1sweep.analysis.plots"],
-    "jinja2": ["s1sweep.analysis.report"],
+    "jinja2": ["s1sweep.analysis.report", "s1sweep.analysis.datacards"],
     "click": ["s1sweep.cli"],
 }
 FILES = sorted(

@@ -27,13 +27,13 @@ def test_quickstart_is_the_golden_plan() -> None:
     plan = planned(compose("experiment=quickstart"))
     slugs = sorted(name.rsplit("-", 1)[0] for name in plan.stages)
     assert slugs == json.loads((ROOT / "tests/golden/quickstart_plan.json").read_text())
-    assert plan.counts(plan.stages) == {"select": 6, "train": 6, "decode": 96, "grade": 96}
+    assert plan.counts(plan.stages) == {"pool": 1, "curate": 2, "select": 6, "train": 6, "decode": 96, "grade": 96}
     assert len(plan.cells) == 99
 
 
 def test_one_training_and_one_session_per_subset() -> None:
     plan = planned(compose("data=random,s1k", "extrapolation=none,wait,hmm", "task=tiny_calc,tiny_hard"))
-    assert plan.counts(plan.stages) == {"select": 2, "train": 2, "decode": 12, "grade": 12}
+    assert plan.counts(plan.stages) == {"pool": 1, "curate": 2, "select": 2, "train": 2, "decode": 12, "grade": 12}
     assert len({s.session for s in plan.stages.values() if s.kind == "decode"}) == 2
 
 
@@ -53,13 +53,13 @@ def test_equal_cells_share_everything_with_a_note() -> None:
 
 def test_no_training_drops_the_data() -> None:
     plan = planned(compose("train=none", "data=random,s1k"))
-    assert plan.counts(plan.stages) == {"select": 0, "train": 0, "decode": 1, "grade": 1}
+    assert plan.counts(plan.stages) == {"pool": 0, "curate": 0, "select": 0, "train": 0, "decode": 1, "grade": 1}
     assert any("no training" in note for note in plan.cells[0].notes)
 
 
 def test_grader_does_not_change_what_is_decoded() -> None:
     plan = planned(compose("task=tiny_choice", "task.grader=math,choice"))
-    assert plan.counts(plan.stages) == {"select": 1, "train": 1, "decode": 1, "grade": 2}
+    assert plan.counts(plan.stages) == {"pool": 1, "curate": 1, "select": 1, "train": 1, "decode": 1, "grade": 2}
 
 
 def test_inputs_come_before_what_needs_them() -> None:

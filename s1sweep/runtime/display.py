@@ -19,7 +19,7 @@ from s1sweep.runtime.scheduler import Progress
 from s1sweep.store import Store
 
 # Rough seconds of each kind against each other, only for the time that is left.
-_WEIGHT = {"select": 0.5, "train": 30.0, "decode": 2.0, "grade": 0.3}
+_WEIGHT = {"pool": 0.5, "curate": 0.5, "select": 0.5, "train": 30.0, "decode": 2.0, "grade": 0.3}
 _PLAIN_EVERY = 10.0  # seconds between plain lines
 
 

@@ -21,7 +21,7 @@ from s1sweep.store import Store
 
 RETRIED = ("worker_lost", "out_of_memory")
 # What has begun is finished first, so that results come early and the engine runs beside the training.
-RANK = {"decode": 0, "select": 1, "train": 2, "grade": 3}
+RANK = {"decode": 0, "pool": 1, "curate": 1, "select": 1, "train": 2, "grade": 3}
 BATCH = {"grade": 32}  # small stages travel together
 
 

@@ -21,6 +21,8 @@ from s1sweep.runtime.job import Done, FailureKind, Item, Job, LaunchRanks, Outco
 from s1sweep.store import LOG, Store
 
 STAGES = {
+    "pool": "s1sweep.data.ingest",
+    "curate": "s1sweep.data.curate",
     "select": "s1sweep.data.select",
     "train": "s1sweep.training.sft",
     "decode": "s1sweep.decoding.decode",

@@ -28,7 +28,7 @@ from s1sweep.spec.control import (
     ScorerSpec,
     TrainingFormat,
 )
-from s1sweep.spec.data import DataSpec, PoolSpec
+from s1sweep.spec.data import CurationSpec, CurationStep, DataSpec, DecontaminateSpec, LengthSpec, PoolSpec
 from s1sweep.spec.task import TaskSpec
 from s1sweep.spec.training import NoTraining, SftSpec
 
@@ -99,6 +99,7 @@ class CellSpec(Spec):
     """One point of a grid: the full definition of one number in a table."""
 
     pool: PoolSpec
+    curation: CurationSpec
     data: DataSpec
     extrapolation: ExtrapolationSpec
     method: MethodSpec
@@ -161,10 +162,21 @@ class CellConfig(Where):
 # --- stages: what one unit of work is defined by ---------------------------------------------------------------------
 
 
-class SelectStage(Spec):
-    """Choose training rows from a pool."""
+class PoolStage(Spec):
+    """Read a pool's source into checked rows."""
 
     pool: PoolSpec
+
+
+class CurateStage(Spec):
+    """One step of curation over the rows of the `rows` input."""
+
+    step: CurationStep
+
+
+class SelectStage(Spec):
+    """Choose training rows among those of the `rows` input."""
+
     data: DataSpec
 
 
@@ -194,8 +206,10 @@ class GradeStage(Spec):
     parallel: Annotated[ParallelSpec | None, Neutral(None)] = None
 
 
-StageSpec = SelectStage | TrainStage | DecodeStage | GradeStage
+StageSpec = PoolStage | CurateStage | SelectStage | TrainStage | DecodeStage | GradeStage
 STAGE_TYPES: dict[str, type[StageSpec]] = {
+    "pool": PoolStage,
+    "curate": CurateStage,
     "select": SelectStage,
     "train": TrainStage,
     "decode": DecodeStage,
@@ -203,8 +217,9 @@ STAGE_TYPES: dict[str, type[StageSpec]] = {
 }
 
 __all__ = [
-    "COMPUTE", "STAGE_TYPES", "BudgetForcingSpec", "Cap", "CellConfig", "CellSpec", "DataSpec", "DecodeStage",
-    "DelimiterSpec", "Excluded", "ExtrapolationSpec", "ForcedSpec", "GradeStage", "MethodSpec", "ModelSpec", "Neutral",
-    "NoTraining", "ParallelSpec", "Placement", "PoolSpec", "RebaseSpec", "SamplingSpec", "ScorerSpec", "SelectStage",
-    "SftSpec", "Spec", "StageSpec", "TaskSpec", "Tracking", "TrainStage", "TrainingFormat", "Where",
+    "COMPUTE", "STAGE_TYPES", "BudgetForcingSpec", "Cap", "CellConfig", "CellSpec", "CurateStage", "CurationSpec",
+    "CurationStep", "DataSpec", "DecodeStage", "DecontaminateSpec", "DelimiterSpec", "Excluded", "ExtrapolationSpec",
+    "ForcedSpec", "GradeStage", "LengthSpec", "MethodSpec", "ModelSpec", "Neutral", "NoTraining", "ParallelSpec",
+    "Placement", "PoolSpec", "PoolStage", "RebaseSpec", "SamplingSpec", "ScorerSpec", "SelectStage", "SftSpec",
+    "Spec", "StageSpec", "TaskSpec", "Tracking", "TrainStage", "TrainingFormat", "Where",
 ]  # fmt: skip

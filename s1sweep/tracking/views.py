@@ -14,8 +14,8 @@ from typing import Any
 
 from s1sweep.analysis import results
 from s1sweep.analysis.results import CellResult
-from s1sweep.data.pool import read_jsonl
-from s1sweep.data.select import ROWS
+from s1sweep.data.card import CARD
+from s1sweep.data.pool import ROWS, read_jsonl
 from s1sweep.spec import COMPUTE, Tracking
 from s1sweep.store import Sweep
 from s1sweep.training.sft import CHECKPOINT, HISTORY
@@ -141,10 +141,10 @@ def _train_view(
     out, made = store.outputs(stage), record["provenance"]
     selected = store.record(data)
     return View(
-        name=label(cell, "train", groups=("pool", "model", "train")),
+        name=label(cell, "train", groups=("pool", "curation", "model", "train")),
         tags=[*tags, _arm(cell)],
         config={
-            **{group: cell.spec[group] for group in ("pool", "data", "model", "train")},
+            **{group: cell.spec[group] for group in ("pool", "curation", "data", "model", "train")},
             "sweep": sweep.name,
             "stages": {"select": data, "train": stage},
             "content": record["result"]["hashed"]["content"],
@@ -155,12 +155,12 @@ def _train_view(
         summary={**record["result"]["summary"], "cost": made["cost"]},
         blocks=[read_jsonl(out / HISTORY)] if (out / HISTORY).exists() else [],
         step_metric="step",
-        used=[_asset(selected, "dataset", store.outputs(data), ROWS, True)] if selected else [],
+        used=[_asset(selected, "dataset", store.outputs(data), (ROWS, CARD), True)] if selected else [],
         made=[_asset(record, "model", out, f"{CHECKPOINT}/", tracking.upload_checkpoints)],
     )
 
 
-def _asset(record: Mapping[str, Any], kind: str, out: Path, prefix: str, upload: bool) -> Asset:
+def _asset(record: Mapping[str, Any], kind: str, out: Path, prefix: str | tuple[str, ...], upload: bool) -> Asset:
     """The outputs under `prefix` that are still there: a checkpoint may be deleted to save space, its record not."""
     result = record["result"]
     names = [name for name in result["outputs"] if name.startswith(prefix) and (out / name).exists()]

@@ -18,7 +18,7 @@ from s1sweep.errors import UserError, invalid
 from s1sweep.grading import grade
 from s1sweep.grading.graders import GRADERS
 from s1sweep.identity import digest, encode, file_sha256, payload, stage_id
-from s1sweep.sources import model_digest, pool_file, pool_rows, questions, task_file
+from s1sweep.sources import model_digest, pool_file, pool_rows
 from s1sweep.spec import (
     COMPUTE,
     CellConfig,
@@ -39,6 +39,7 @@ from s1sweep.spec import (
 )
 from s1sweep.spec.control import StepConditionalSpec, TokenConditionalSpec, forced_on_top
 from s1sweep.store import Store
+from s1sweep.tasks import question_count, task_content
 from s1sweep.training import conditional, sft
 
 KINDS = ("select", "train", "decode", "grade")
@@ -104,7 +105,7 @@ class Plan:
             cell.task.name,
             GradeStage(task=cell.task, parallel=parallel_of(cell)),
             {"decode": ids["decode"]},
-            {"task": file_sha256(task_file(cell.task))},
+            {"task": task_content(cell.task)},
             {"grade": grade.VERSION, "grader": GRADERS[cell.task.grader or ""].version},
         )
         planned = Cell(digest([axes, ids])[:16], axes, cell, ids, tuple(notes))
@@ -154,7 +155,7 @@ class Plan:
         scorer = cell.scorer if method.kind == "rebase" or (parallel and parallel.scored) else None
         session = digest([inputs, model_digest(cell.model), encode(cell.model)])[:12]
         arm = inputs.get("checkpoint", "base").removeprefix("train-").rsplit("-", 1)[0]
-        content = {"model": model_digest(cell.model), "task": file_sha256(task_file(cell.task))}
+        content = {"model": model_digest(cell.model), "task": task_content(cell.task)}
         versions = {"decode": decode.VERSION, f"method.{method.kind}": METHODS[method.kind].VERSION}
         if scorer is not None:
             content["scorer"] = model_digest(scorer)
@@ -225,7 +226,7 @@ def check(cell: CellSpec) -> None:
         raise invalid("method.kind", cell.method.kind, METHODS)
     _check_room(cell)
     _check_parallel(cell)
-    questions(cell.task)
+    question_count(cell.task)  # reads a file's questions; those of the hub are read before a run
 
 
 def _check_room(cell: CellSpec) -> None:

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from s1sweep.errors import UserError
-from s1sweep.sources import Question, model_path
+from s1sweep.sources import model_path
 from s1sweep.spec import ModelSpec, ScorerSpec, TaskSpec
+from s1sweep.tasks import LETTERS, Question
 
 
 def load_tokenizer(model: ModelSpec | ScorerSpec) -> Any:
@@ -24,13 +25,20 @@ def load_tokenizer(model: ModelSpec | ScorerSpec) -> Any:
 
 
 def question_text(question: Question, task: TaskSpec) -> str:
-    """The user's message: the task's prompt around the question and its choices, in their fixed order."""
-    text = question.question
-    if question.choices:
-        text += "".join(
-            f"\n({letter}) {choice}" for letter, choice in zip("ABCDEFGHIJ", question.choices, strict=False)
-        )
-    return task.prompt.replace("{question}", text)
+    """The user's message: the task's prompt around the question and its choices, a line each, in their fixed order.
+
+    Choices follow the question unless the prompt has a place for them.
+    """
+    lines = "\n".join(
+        task.choice.replace("{letter}", letter).replace("{choice}", choice)
+        for letter, choice in zip(LETTERS, question.choices, strict=False)
+    )
+    prompt = task.prompt
+    if lines and "{choices}" not in prompt:
+        prompt = prompt.replace("{question}", "{question}\n{choices}")
+    parts = {"{question}": question.question, "{choices}": lines}
+    # One pass, so that nothing in a question is taken for a place of the prompt.
+    return re.sub("|".join(map(re.escape, parts)), lambda found: parts[found.group()], prompt)
 
 
 class Chat:

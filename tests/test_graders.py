@@ -76,7 +76,10 @@ def test_integers_of_aime_are_numbers_not_texts(answer: str, gold: str) -> None:
     assert GRADERS["math"].judge(f"Answer: {answer}", "730").verdict == "wrong"
 
 
-@pytest.mark.parametrize(
+LETTERS = ["**Answer: C**", "**Answer:** C", "Answer: **C) 7**", "Answer: \\(C\\)", "Answer: $C$"]
+
+
+@pytest.mark.parametrize("form", LETTERS)
     "form", ["**Answer: C**", "**Answer:** C", "Answer: **C) 7**", "Answer: \\(C\\)", "Answer: $C$"]
 )
 def test_letters_may_be_set_off(form: str) -> None:

@@ -41,18 +41,30 @@ def question_text(question: Question, task: TaskSpec) -> str:
     return re.sub("|".join(map(re.escape, parts)), lambda found: parts[found.group()], prompt)
 
 
+def rendered(tokenizer: Any, model: ModelSpec, *turns: str) -> str:
+    """A conversation as the model's template writes it, user first and in turns, up to where the assistant speaks."""
+    messages = [{"role": ("user", "assistant")[i % 2], "content": text} for i, text in enumerate(turns)]
+    if model.system_prompt is not None:
+        messages.insert(0, {"role": "system", "content": model.system_prompt})
+    return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+
+
+def opening(prompt: str, model: ModelSpec) -> str:
+    """What opens the thinking after a rendered prompt: nothing where the template has opened it."""
+    start = model.delimiters.think_start
+    return "" if prompt.rstrip().endswith(start.strip() or "\0") else start
+
+
 class Chat:
     """A model's chat format. Attributes are token ids, but for `max_model_len`."""
 
     def __init__(self, model: ModelSpec, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
-        self._system = model.system_prompt
+        self._model = model
         self._ids_of_words: dict[tuple[str, ...], tuple[int, ...]] = {}
         self.max_model_len = model.max_model_len
         marks = model.delimiters
-        # Some templates open the thinking themselves.
-        opened = self._rendered("").rstrip().endswith(marks.think_start.strip() or "\0")
-        self.think_start = () if opened else self.encode(marks.think_start)
+        self.think_start = self.encode(opening(self._rendered(""), model))
         self.think_end = self.encode(marks.think_end)
         self.think_stop = self.stops("model.delimiters.think_stop", marks.think_stop)
         self.answer_stop = self.stops("model.delimiters.answer_stop", marks.answer_stop)
@@ -68,10 +80,7 @@ class Chat:
         return self.encode(self._rendered(*turns))
 
     def _rendered(self, *turns: str) -> str:
-        messages = [{"role": ("user", "assistant")[i % 2], "content": text} for i, text in enumerate(turns)]
-        if self._system is not None:
-            messages.insert(0, {"role": "system", "content": self._system})
-        return self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        return rendered(self._tokenizer, self._model, *turns)
 
     def ids_of_words(self, words: Sequence[str]) -> tuple[int, ...]:
         """Every id whose text is one of the words, whatever its case and the signs around it."""

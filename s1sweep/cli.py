@@ -85,6 +85,23 @@ def plan(overrides: Sequence[str], as_json: bool) -> None:
         _print_plan(shown, session)
 
 
+@main.command(context_settings=HYDRA)
+@click.argument("overrides", nargs=-1, type=click.UNPROCESSED)
+def prefetch(overrides: Sequence[str]) -> None:
+    """Fetch the models and data that `run` with the same overrides reads from the hub, and pin their commits."""
+    from pathlib import Path
+
+    from s1sweep.compose import cells_of
+    from s1sweep.prefetch import prefetch as fetch
+
+    configs = cells_of(overrides)
+    if not configs:
+        return  # --cfg and --info only show
+    failed = fetch([config.cell for config in configs], Path(configs[0].placement.root), click.echo)
+    if failed:
+        raise SweepFailed("\n".join(failed))
+
+
 @main.command()
 @click.argument("sweep", required=False)
 @click.option("--json", "as_json", is_flag=True, help="A list of cells.")

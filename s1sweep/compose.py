@@ -84,6 +84,18 @@ def multirun(arguments: Sequence[str], handler: Handler) -> None:
         GlobalHydra.instance().clear()
 
 
+def cells_of(arguments: Sequence[str]) -> list[CellConfig]:
+    """The cells of a command line, in order, without running any."""
+    cells: list[CellConfig] = []
+
+    def keep(batch: Sequence[CellConfig]) -> list[CellReturn]:
+        cells.extend(batch)
+        return [CellReturn(None, None)] * len(batch)
+
+    multirun(arguments, keep)
+    return cells
+
+
 def _parser() -> Any:
     parser = get_args_parser()
     parser.prog = "s1sweep run"

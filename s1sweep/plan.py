@@ -18,6 +18,7 @@ from s1sweep.errors import UserError, invalid
 from s1sweep.grading import grade
 from s1sweep.grading.graders import GRADERS
 from s1sweep.identity import digest, encode, file_sha256, payload, stage_id
+from s1sweep.pins import unpinned
 from s1sweep.sources import model_digest, pool_file, pool_rows
 from s1sweep.spec import (
     COMPUTE,
@@ -91,7 +92,7 @@ class Plan:
         """Add one cell. Raises UserError if it cannot work."""
         self._check_data(cell)
         check(cell)
-        notes: list[str] = []
+        notes = [f"{use}: `run` asks for a commit, or for `s1sweep prefetch` first" for use in unpinned(cell)]
         ids: dict[str, str] = {}
         inputs: dict[str, str] = {}
         if isinstance(cell.train, SftSpec):

@@ -80,8 +80,6 @@ LETTERS = ["**Answer: C**", "**Answer:** C", "Answer: **C) 7**", "Answer: \\(C\\
 
 
 @pytest.mark.parametrize("form", LETTERS)
-    "form", ["**Answer: C**", "**Answer:** C", "Answer: **C) 7**", "Answer: \\(C\\)", "Answer: $C$"]
-)
 def test_letters_may_be_set_off(form: str) -> None:
     assert GRADERS["choice"].judge(form, "C").verdict == "correct"
 

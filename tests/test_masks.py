@@ -1,4 +1,4 @@
-"""Masks of every supported chat format: loss on thinking, answer and end of turn, and on nothing the template writes."""
+"""Masks of every supported chat format: loss on thinking, answer and end of turn; none on what the template writes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ LLAMA = (
     "<|start_header_id|>user<|end_header_id|>\n\n2+2?<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"
 )
 S1 = "<|im_start|>think\nIt is 4.\n<|im_start|>answer\nAnswer: 4<|im_end|>"
-HEADS = "<|start_header_id|>think<|end_header_id|>\nIt is 4.\n<|start_header_id|>answer<|end_header_id|>\nAnswer: 4<|eot_id|>"
+_HEAD = "<|start_header_id|>{}<|end_header_id|>\n"
+HEADS = _HEAD.format("think") + "It is 4.\n" + _HEAD.format("answer") + "Answer: 4<|eot_id|>"
 # model, template, what has no loss, what has
 FORMATS = [
     ("qwen2_5_32b_instruct", "qwen2_5", QWEN, S1),

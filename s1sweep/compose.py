@@ -61,7 +61,8 @@ def multirun(arguments: Sequence[str], handler: Handler) -> None:
     overrides = [*parsed.overrides]
     search = create_config_search_path(str(CONF.resolve()))
     if parsed.config_dir:
-        search.append("command-line", f"file://{Path(parsed.config_dir).absolute()}")
+        # Hydra wants its own schemas to stay last.
+        search.prepend("command-line", f"file://{Path(parsed.config_dir).absolute()}", anchor="schema")
     GlobalHydra.instance().clear()
     hydra = Hydra.create_main_hydra2("s1sweep", search)
     name = parsed.config_name or "config"

@@ -44,7 +44,9 @@ def serve(repos: Repos) -> Iterator[tuple[str, list[str]]]:
                 files = repos.get((kind, name))
                 if files is None or revision not in (None, "main", commit_of(files)):
                     return self._missing(name)
-                listed = [{"rfilename": f, "path": f, "type": "file", "size": len(d), "oid": "0"} for f, d in files.items()]
+                listed = [
+                    {"rfilename": f, "path": f, "type": "file", "size": len(d), "oid": "0"} for f, d in files.items()
+                ]
                 info = {"id": name, "sha": commit_of(files), "siblings": listed, "private": False, "tags": []}
                 return self._json(listed if what == "tree" else {**info, "downloads": 0, "likes": 0})
             return self._missing(path)

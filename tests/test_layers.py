@@ -25,6 +25,7 @@ LAYERS = [
         "s1sweep.estimate",
         "s1sweep.compose",
         "s1sweep.prefetch",
+        "s1sweep.preview",
         "s1sweep.inspection",
         "s1sweep.analysis",
         "s1sweep.runtime",

@@ -1,4 +1,4 @@
-"""Pins: what is not fixed is never run; `prefetch` fixes and fetches it, from a hub that is real but for its address."""
+"""Pins: what is not fixed is never run; `prefetch` fixes and fetches it, from a hub real but for its address."""
 
 from __future__ import annotations
 

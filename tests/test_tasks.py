@@ -130,6 +130,18 @@ def test_a_bad_row_is_named(tmp_path: Path, rows: list[dict], fields: dict, word
         assert word in str(error.value)
 
 
+def test_a_task_of_ones_own_is_one_yaml_and_a_file(tmp_path: Path) -> None:
+    (tmp_path / "mine/task").mkdir(parents=True)
+    rows = tmp_path / "riddles.jsonl"
+    rows.write_text(json.dumps({"text": "Wetter as it dries?", "options": ["sun", "towel"], "solved": "B"}) + "\n")
+    (tmp_path / "mine/task/riddles.yaml").write_text(
+        f"defaults:\n  - file\n  - _self_\nname: riddles\npath: {rows}\ngrader: choice\nchoices_seed: 0\n"
+        "columns: {question: text, answer: solved, choices: options}\n"
+    )
+    (one,) = questions(task(f"--config-dir={tmp_path / 'mine'}", "task=riddles"))
+    assert one.choices["AB".index(one.answer)] == "towel"
+
+
 @pytest.mark.parametrize(
     ("override", "word"),
     [

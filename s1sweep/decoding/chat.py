@@ -16,12 +16,19 @@ from s1sweep.tasks import LETTERS, Question
 
 
 def load_tokenizer(model: ModelSpec | ScorerSpec) -> Any:
-    """The base model's tokenizer (a transformers tokenizer)."""
+    """The base model's tokenizer (a transformers tokenizer). Raises UserError if it is not here and cannot be had."""
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(
-        model_path(model), revision=model.revision, trust_remote_code=model.trust_remote_code
-    )
+    try:
+        return AutoTokenizer.from_pretrained(
+            model_path(model), revision=model.revision, trust_remote_code=model.trust_remote_code
+        )
+    except OSError as error:
+        raise UserError(
+            f"No tokenizer of model {model.source!r} at revision {model.revision or 'main'} is here or could be had "
+            f"({str(error).strip().splitlines()[0]}). Where there is a network run `s1sweep prefetch` with the same "
+            "overrides."
+        ) from error
 
 
 def question_text(question: Question, task: TaskSpec) -> str:

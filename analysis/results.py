@@ -13,11 +13,10 @@ from typing import Any
 
 from s1sweep.data.pool import read_jsonl
 from s1sweep.errors import UserError
-from s1sweep.identity import file_sha256
-from s1sweep.sources import Question, task_file
-from s1sweep.sources import questions as read_questions
 from s1sweep.spec import TaskSpec
 from s1sweep.store import SCHEMA, Store, Sweep
+from s1sweep.tasks import Question, task_content
+from s1sweep.tasks import questions as read_questions
 
 from . import stats
 
@@ -117,13 +116,13 @@ def readouts(store: Store, cell: CellResult) -> list[dict[str, Any]]:
 
 def questions(store: Store, cell: CellResult) -> dict[str, Question]:
     """The task's questions by id; empty if the task's file is gone or is not the one that was graded."""
-    task = TaskSpec.model_validate(cell.spec["task"])
     record = record_of(store, cell.stages["grade"])
     try:
-        if record and record["result"]["hashed"]["content"]["task"] != file_sha256(task_file(task)):
+        task = TaskSpec.model_validate(cell.spec["task"])
+        if record and record["result"]["hashed"]["content"]["task"] != task_content(task):
             return {}
         return {question.id: question for question in read_questions(task)}
-    except (UserError, OSError):
+    except (UserError, OSError, ValueError):  # gone, or of another version
         return {}
 
 

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
+from .clean import Clean
 from .labels import Column, axis_value, columns, task_label
 from .noise import noise_floors
 from .papertables import extrapolation_table, subset_table
@@ -39,34 +40,45 @@ def with_interval(cell: CellResult) -> str:
     return f"{percent(cell.accuracy)} [{percent(cell.ci_low)}, {percent(cell.ci_high)}]"
 
 
-def csv_text(cells: Sequence[CellResult]) -> str:
+def csv_text(cells: Sequence[CellResult], clean: Sequence[Clean | None] | None = None) -> str:
     """One line per cell: every axis, then the numbers (shares in [0, 1]; empty where missing)."""
     axes = list(dict.fromkeys(name for cell in cells for name in cell.axes))
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([*axes, *FIELDS])
-    for cell in cells:
+    writer.writerow([*axes, *FIELDS, *(("clean_accuracy", "clean_n") if clean else ())])
+    for i, cell in enumerate(cells):
         values = [*(axis_value(cell, axis) for axis in axes), *(getattr(cell, name) for name in FIELDS)]
+        if clean:
+            one = clean[i]
+            values += [one.accuracy, one.n] if one else [None, None]
         writer.writerow(["" if value is None else value for value in values])
     return out.getvalue()
 
 
-def show(cells: Sequence[CellResult], console: Console | None = None) -> None:
-    """Print the table of some cells: the axes that vary, accuracy in percent with its 95 % interval, and its cost."""
+def show(
+    cells: Sequence[CellResult], console: Console | None = None, clean: Sequence[Clean | None] | None = None
+) -> None:
+    """Print the table of some cells: the axes that vary, accuracy in percent with its 95 % interval, and its cost.
+
+    `clean` gives each cell's accuracy on the questions that no arm has seen, in the cells' order.
+    """
     console = console or Console(highlight=False)
     if not cells:
         console.print("No cells.")
         return
     if len(cells) > MANY:  # a reader compares within a task
         tasks = list(dict.fromkeys(task_label(cell) for cell in cells))
-        cells = sorted(cells, key=lambda cell: tasks.index(task_label(cell)))
+        order = sorted(range(len(cells)), key=lambda i: tasks.index(task_label(cells[i])))
+        cells, clean = [cells[i] for i in order], [clean[i] for i in order] if clean else None
     axes = columns(cells)
-    table = _pivot(cells, axes, console) if len(cells) > MANY and console.is_terminal else None
+    table = _pivot(cells, axes, console) if len(cells) > MANY and console.is_terminal and not clean else None
     notes = _notes(cells, pivoted=table is not None)
-    table = table or _list(cells, axes)
+    if clean:
+        notes.append("clean: questions that share no run of 8 words with any row that any of these arms trained on.")
+    table = table or _list(cells, axes, clean)
     if _width(table, console) > console.width:
         if console.is_terminal:
-            table = _list(cells, [_joined(axes)])
+            table = _list(cells, [_joined(axes)], clean)
         else:
             console.width = _width(table, console)  # a pipe has no edge; its reader wants whole numbers
     console.print(table)
@@ -74,10 +86,10 @@ def show(cells: Sequence[CellResult], console: Console | None = None) -> None:
         console.print(line, style="dim", markup=False, soft_wrap=not console.is_terminal)
 
 
-def _list(cells: Sequence[CellResult], axes: Sequence[Column]) -> Table:
+def _list(cells: Sequence[CellResult], axes: Sequence[Column], clean: Sequence[Clean | None] | None = None) -> Table:
     """One row per cell."""
     table = _empty(axes)
-    for name in ("accuracy %", "n", "think", "total", "forced %"):
+    for name in ("accuracy %", "n", "think", "total", "forced %", *(("clean %", "clean n") if clean else ())):
         table.add_column(name, justify="right", no_wrap=True)
     for i, cell in enumerate(cells):
         if cell.missing is None:
@@ -85,6 +97,9 @@ def _list(cells: Sequence[CellResult], axes: Sequence[Column]) -> Table:
             numbers = [with_interval(cell), str(cell.n), *tokens, percent(cell.forced_share)]
         else:
             numbers = [_short(cell.missing), "–", "–", "–", "–"]
+        if clean:
+            one = clean[i]
+            numbers += [percent(one.accuracy), f"{one.n} of {one.of}"] if one else ["–", "–"]
         table.add_row(*(axis.values[i] for axis in axes), *numbers)
     return table
 

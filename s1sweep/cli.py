@@ -85,24 +85,71 @@ def plan(overrides: Sequence[str], as_json: bool) -> None:
         _print_plan(shown, session)
 
 
+@main.command(context_settings=HYDRA)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.argument("overrides", nargs=-1, type=click.UNPROCESSED)
+def inspect(overrides: Sequence[str], as_json: bool) -> None:
+    """Show what the model sees: a prompt, a masked training row, marks, stops, what is injected, how gold is read."""
+    from pathlib import Path
+
+    from s1sweep import pins
+    from s1sweep.compose import cells_of
+    from s1sweep.preview import preview, preview_text
+
+    configs = cells_of(overrides)
+    if not configs:
+        return  # --cfg and --info only show
+    if len(configs) > 1:
+        raise UserError(f"inspect shows one cell; these are {len(configs)}. Give one value of each.")
+    cell = pins.pinned(configs[0].cell, pins.read(Path(configs[0].placement.root)))
+    found = preview(cell)
+    colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    mark = (lambda text: click.style(text, fg="green")) if colour else "⟦{}⟧".format
+    click.echo(json.dumps(found, indent=1, ensure_ascii=False) if as_json else preview_text(found, mark))
+
+
+@main.command(context_settings=HYDRA)
+@click.argument("overrides", nargs=-1, type=click.UNPROCESSED)
+def prefetch(overrides: Sequence[str]) -> None:
+    """Fetch the models and data that `run` with the same overrides reads from the hub, and pin their commits."""
+    from pathlib import Path
+
+    from s1sweep.compose import cells_of
+    from s1sweep.prefetch import prefetch as fetch
+
+    configs = cells_of(overrides)
+    if not configs:
+        return  # --cfg and --info only show
+    failed = fetch([config.cell for config in configs], Path(configs[0].placement.root), click.echo)
+    if failed:
+        raise SweepFailed("\n".join(failed))
+
+
 @main.command()
 @click.argument("sweep", required=False)
 @click.option("--json", "as_json", is_flag=True, help="A list of cells.")
 @click.option("--csv", "as_csv", is_flag=True, help="One line per cell.")
+@click.option("--clean", is_flag=True, help="Also accuracy on the questions that no arm has trained on (8-grams).")
 @ROOT
-def results(sweep: str | None, as_json: bool, as_csv: bool, root: str) -> None:
+def results(sweep: str | None, as_json: bool, as_csv: bool, clean: bool, root: str) -> None:
     """The table of a sweep, by default the newest."""
+    from s1sweep.analysis import clean as without
     from s1sweep.analysis import results as found
     from s1sweep.analysis import tables
     from s1sweep.store import Store
 
-    cells = found.load(Store(root).sweep(sweep))
+    store = Store(root)
+    cells = found.load(store.sweep(sweep))
+    kept = without.clean(store, cells) if clean else None
     if as_json:
-        click.echo(json.dumps([cell.as_json() for cell in cells], indent=1))
+        rows = [cell.as_json() for cell in cells]
+        for row, one in zip(rows, kept or [], strict=False):
+            row["clean"] = one.as_json() if one else None
+        click.echo(json.dumps(rows, indent=1))
     elif as_csv:
-        click.echo(tables.csv_text(cells), nl=False)
+        click.echo(tables.csv_text(cells, kept), nl=False)
     else:
-        tables.show(cells)
+        tables.show(cells, clean=kept)
 
 
 @main.command()

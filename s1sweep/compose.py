@@ -64,7 +64,8 @@ def multirun(arguments: Sequence[str], handler: Handler) -> None:
     overrides = [_renamed(line) for line in parsed.overrides]
     search = create_config_search_path(str(CONF.resolve()))
     if parsed.config_dir:
-        search.append("command-line", f"file://{Path(parsed.config_dir).absolute()}")
+        # Hydra wants its own schemas to stay last.
+        search.prepend("command-line", f"file://{Path(parsed.config_dir).absolute()}", anchor="schema")
     GlobalHydra.instance().clear()
     hydra = Hydra.create_main_hydra2("s1sweep", search)
     name = parsed.config_name or "config"
@@ -90,6 +91,18 @@ def multirun(arguments: Sequence[str], handler: Handler) -> None:
 def _renamed(line: str) -> str:
     """`data.pool=` is what people write for `pool=`; there is no field of that name."""
     return line.removeprefix("data.") if line.startswith("data.pool=") else line
+
+
+def cells_of(arguments: Sequence[str]) -> list[CellConfig]:
+    """The cells of a command line, in order, without running any."""
+    cells: list[CellConfig] = []
+
+    def keep(batch: Sequence[CellConfig]) -> list[CellReturn]:
+        cells.extend(batch)
+        return [CellReturn(None, None)] * len(batch)
+
+    multirun(arguments, keep)
+    return cells
 
 
 def _parser() -> Any:

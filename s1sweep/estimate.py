@@ -12,8 +12,8 @@ from statistics import fmean
 from typing import Any
 
 from s1sweep.plan import Plan, Stage
-from s1sweep.sources import questions
 from s1sweep.spec import DecodeStage, Placement, PoolSpec, PoolStage, SelectStage, SftSpec, TrainStage
+from s1sweep.tasks import question_count
 from s1sweep.training.sft import total_steps
 
 TRAIN_EFFICIENCY = 0.35  # share of peak that a full fine-tune reaches
@@ -89,7 +89,7 @@ def _decode_tokens(specs: list[DecodeStage], natural: float) -> int:
     """Distinct tokens of one checkpoint and task: one trunk, an extension for each string and ignore, an answer a
     cell.
     """
-    asked = len(questions(specs[0].task)) * max(s.sampling.samples for s in specs)
+    asked = question_count(specs[0].task) * max(s.sampling.samples for s in specs)
     ignores: dict[str, int] = defaultdict(int)
     trunks: dict[Any, float] = defaultdict(float)
     for s in specs:

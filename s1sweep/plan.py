@@ -20,15 +20,8 @@ from s1sweep.errors import UserError, invalid
 from s1sweep.grading import grade
 from s1sweep.grading.graders import GRADERS
 from s1sweep.identity import digest, encode, file_sha256, payload, stage_id
-from s1sweep.sources import (
-    held_out_digest,
-    model_digest,
-    pool_digest,
-    questions,
-    task_file,
-    tokenizer_digest,
-    unpinned,
-)
+from s1sweep.pins import unpinned
+from s1sweep.sources import held_out_digest, model_digest, pool_digest, tokenizer_digest
 from s1sweep.spec import (
     COMPUTE,
     CellConfig,
@@ -54,6 +47,7 @@ from s1sweep.spec import (
 )
 from s1sweep.spec.control import StepConditionalSpec, TokenConditionalSpec, forced_on_top
 from s1sweep.store import Store
+from s1sweep.tasks import question_count, task_content
 from s1sweep.training import conditional, sft
 
 KINDS = ("pool", "curate", "select", "train", "decode", "grade")
@@ -107,12 +101,11 @@ class Plan:
     def add(self, cell: CellSpec, axes: Mapping[str, Any]) -> Cell:
         """Add one cell. Raises UserError if it cannot work."""
         check(cell)
-        notes: list[str] = []
+        notes = [f"{use}: `run` asks for a commit, or for `s1sweep prefetch` first" for use in unpinned(cell)]
         ids: dict[str, str] = {}
         inputs: dict[str, str] = {}
         if isinstance(cell.train, SftSpec):
             self._select(cell, ids)
-            notes += [f"not pinned, so `run` will refuse it: {field}" for field in unpinned(cell)]
             ids["train"] = inputs["checkpoint"] = self._train(cell, cell.train, ids["select"])
         else:
             notes.append("no training: pool and data make no difference")
@@ -122,7 +115,7 @@ class Plan:
             cell.task.name,
             GradeStage(task=cell.task, parallel=parallel_of(cell)),
             {"decode": ids["decode"]},
-            {"task": file_sha256(task_file(cell.task))},
+            {"task": task_content(cell.task)},
             {"grade": grade.VERSION, "grader": GRADERS[cell.task.grader or ""].version},
         )
         planned = Cell(digest([axes, ids])[:16], axes, cell, ids, tuple(notes))
@@ -186,7 +179,7 @@ class Plan:
         scorer = cell.scorer if method.kind == "rebase" or (parallel and parallel.scored) else None
         session = digest([inputs, model_digest(cell.model), encode(cell.model)])[:12]
         arm = inputs.get("checkpoint", "base").removeprefix("train-").rsplit("-", 1)[0]
-        content = {"model": model_digest(cell.model), "task": file_sha256(task_file(cell.task))}
+        content = {"model": model_digest(cell.model), "task": task_content(cell.task)}
         versions = {"decode": decode.VERSION, f"method.{method.kind}": METHODS[method.kind].VERSION}
         if scorer is not None:
             content["scorer"] = model_digest(scorer)
@@ -257,7 +250,7 @@ def check(cell: CellSpec) -> None:
         raise invalid("method.kind", cell.method.kind, METHODS)
     _check_room(cell)
     _check_parallel(cell)
-    questions(cell.task)
+    question_count(cell.task)  # reads a file's questions; those of the hub are read before a run
 
 
 def curation_before(cell: CellSpec, rule: rules.Rule) -> list[CurationStep]:

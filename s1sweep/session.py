@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from s1sweep import pins
 from s1sweep.compose import CellReturn
 from s1sweep.errors import UserError
 from s1sweep.estimate import Estimate, estimate
@@ -23,9 +24,9 @@ from s1sweep.runtime.display import Display
 from s1sweep.runtime.job import Outcome
 from s1sweep.runtime.policy import Capacity
 from s1sweep.runtime.scheduler import Scheduler, request
-from s1sweep.sources import unpinned
 from s1sweep.spec import CellConfig, Placement
 from s1sweep.store import Store, Sweep
+from s1sweep.tasks import questions
 
 
 @dataclass
@@ -72,11 +73,13 @@ class Session:
         """Plan a batch, and run it unless only a plan is wanted."""
         for config in configs:
             self._agree(config)
-        if self.run:
-            _pinned(configs)
-        cells = [self.plan.add(config.cell, axes_of(config)) for config in configs]
+        known = pins.read(self.store.root)
+        cells = [self.plan.add(pins.pinned(config.cell, known), axes_of(config)) for config in configs]
         if not self.run:
             return [CellReturn(None, None) for _ in cells]
+        pins.refuse_unpinned(cell.spec for cell in cells)
+        for cell in cells:
+            questions(cell.spec.task)  # a task that cannot be read must stop the run before it trains
         self._open()
         self.sweep.add(cell.as_json() for cell in cells)
         self._execute()
@@ -198,10 +201,3 @@ class Session:
             stopped = [name for name in cell.stages.values() if name in self.failed]
             return CellReturn(None, f"{stopped[0]} failed: {self.failed[stopped[0]].message}" if stopped else "not run")
         return CellReturn(float(record["result"]["summary"][objective]), None)
-
-
-def _pinned(configs: Sequence[CellConfig]) -> None:
-    """Refuse, before anything starts, what could change on the hub between two runs."""
-    found = sorted({field for config in configs for field in unpinned(config.cell)})
-    if found:
-        raise UserError("\n".join(["These hub sources are not pinned, and results would change when they do:", *found]))

@@ -1,37 +1,23 @@
-"""Where the files named by specs are, and the digests that stand for them in identities.
+"""Where the pools and models named by specs are, and the digests that stand for them in identities.
 
-Knows pools, tasks and models as files; not what is done with them.
+Knows them as files; not what is done with them. Tasks are in tasks.py.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from functools import lru_cache
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
 from s1sweep import testbed
-from s1sweep.data.raw import read_hub, read_lines, read_raw
-from s1sweep.errors import UserError, invalid
+from s1sweep.data.raw import read_hub, read_raw
+from s1sweep.errors import UserError
+from s1sweep.hub import UNPINNED, content
 from s1sweep.identity import digest, file_sha256, tree_sha256
-from s1sweep.spec import CellSpec, DecontaminateSpec, LengthSpec, ModelSpec, NoTraining, PoolSpec, ScorerSpec, TaskSpec
+from s1sweep.spec import DecontaminateSpec, LengthSpec, ModelSpec, PoolSpec, ScorerSpec
 
 TOKENIZER = ("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "*.model")
 WEIGHTS = ("*.safetensors", "*.json", "*.txt", "*.jinja", "*.model")
-
-
-class Question(BaseModel):
-    """One held-out question. `answer` is the gold answer, a letter where there are `choices`."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    id: str = Field(min_length=1)
-    question: str = Field(min_length=1)
-    answer: str = Field(min_length=1)
-    choices: tuple[str, ...] = ()
-    domain: str | None = None
 
 
 def pool_file(pool: PoolSpec) -> Path:
@@ -41,15 +27,10 @@ def pool_file(pool: PoolSpec) -> Path:
 def pool_digest(pool: PoolSpec) -> str:
     """What stands for a pool's source: its sha256, or the hub's name of it."""
     if pool.hub is not None:
-        return _hub_content(pool.hub, pool.revision, pool.subset, pool.split)
+        return content(pool.hub, pool.revision, pool.subset, pool.split)
     return file_sha256(pool_file(pool))
 
 
-def _hub_content(hub: str, revision: str | None, subset: str | None, split: str | None) -> str:
-    return f"{hub}@{revision or UNPINNED}/{subset}/{split}"
-
-
-UNPINNED = "unpinned"
 _HUB = re.compile(r"hub:([^/:@]+/[^/:@]+)(?:/([^:@]+))?:([^:@]+)(?:@(.+))?")
 _QUESTION = ("question", "problem")  # columns of held-out questions, whatever their case
 
@@ -57,8 +38,8 @@ _QUESTION = ("question", "problem")  # columns of held-out questions, whatever t
 def held_out(name: str) -> Iterator[str]:
     """The question texts of one of `curation.decontaminate.against`. Raises UserError if it cannot be read."""
     field = "curation.decontaminate.against"
-    hub = _hub_name(name)
-    raws = read_hub(*hub, field) if hub else read_raw(_held_out_file(name), field)
+    hub = hub_name(name)
+    raws = read_hub(*hub) if hub else read_raw(_held_out_file(name), field)
     for number, raw in raws:
         columns = {key.lower(): value for key, value in raw.items()} if isinstance(raw, dict) else {}
         text = next((columns[key] for key in _QUESTION if isinstance(columns.get(key), str)), None)
@@ -71,12 +52,12 @@ def held_out_digest(spec: DecontaminateSpec) -> str:
     """What stands for all that a pool is held against; how often and in what order it is named does not matter."""
     found = set()
     for name in spec.against:
-        hub = _hub_name(name)
-        found.add(_hub_content(hub[0], hub[3], hub[1], hub[2]) if hub else file_sha256(_held_out_file(name)))
+        hub = hub_name(name)
+        found.add(content(hub[0], hub[3], hub[1], hub[2]) if hub else file_sha256(_held_out_file(name)))
     return digest(sorted(found))
 
 
-def _hub_name(name: str) -> tuple[str, str | None, str, str | None] | None:
+def hub_name(name: str) -> tuple[str, str | None, str, str | None] | None:
     """Hub id, subset, split and revision; None for what is not on the hub."""
     if not name.startswith("hub:"):
         return None
@@ -116,53 +97,6 @@ def tokenizer_digest(spec: LengthSpec) -> str:
     return tree_sha256(path, TOKENIZER) if path.is_dir() else f"{spec.tokenizer}@{spec.revision or UNPINNED}"
 
 
-def unpinned(cell: CellSpec) -> list[str]:
-    """The fields whose hub source could change under a cell's results, each with what to give."""
-    if isinstance(cell.train, NoTraining):
-        return []
-    found = []
-    if cell.pool.hub is not None and cell.pool.revision is None:
-        found.append(f"pool.hub={cell.pool.hub!r}: give pool.revision=<commit>")
-    against = cell.curation.decontaminate.against if cell.curation.decontaminate else ()
-    for name in against:
-        if (hub := _hub_name(name)) and hub[3] is None:
-            found.append(f"curation.decontaminate.against={name!r}: give {name}@<commit>")
-    length = cell.curation.length
-    if length is not None and length.revision is None and not Path(tokenizer_path(length)).is_dir():
-        found.append(f"curation.length.tokenizer={length.tokenizer!r}: give curation.length.revision=<commit>")
-    return found
-
-
-def task_file(task: TaskSpec) -> Path:
-    if task.path is not None:
-        return _existing(task.path, "task.path")
-    if task.name not in testbed.TASKS:
-        raise invalid("task.name", task.name, testbed.TASKS, "Or give your own questions: task.path=FILE.jsonl.")
-    return testbed.task_path(task.name)
-
-
-def questions(task: TaskSpec) -> list[Question]:
-    """The task's questions in file order, cut to `task.limit`. Raises UserError on a malformed row."""
-    path = task_file(task)
-    rows = list(_questions(path, file_sha256(path)))
-    return rows[: task.limit]
-
-
-@lru_cache(maxsize=64)
-def _questions(path: Path, sha256: str) -> tuple[Question, ...]:
-    rows = []
-    for number, line in read_lines(path, "task.path"):
-        try:
-            rows.append(Question.model_validate_json(line))
-        except ValidationError as e:
-            first = e.errors()[0]
-            field = ".".join(map(str, first["loc"])) or "the row"
-            raise UserError(f"task.path={str(path)!r}: row {number} is malformed: {field}: {first['msg']}.") from e
-    if not rows:
-        raise UserError(f"task.path={str(path)!r} holds no questions.")
-    return tuple(rows)
-
-
 def model_path(model: ModelSpec | ScorerSpec) -> str:
     """A local directory, or the hub id. Raises UserError if it is neither."""
     group = _group(model)
@@ -178,16 +112,11 @@ def model_path(model: ModelSpec | ScorerSpec) -> str:
 
 
 def model_digest(model: ModelSpec | ScorerSpec) -> str:
-    """What stands for the base weights: their sha256, or the pinned hub revision."""
+    """What stands for the base weights: their sha256, or the hub revision; `run` refuses one that is not pinned."""
     path = Path(model_path(model))
     if path.is_dir():
         return tree_sha256(path, WEIGHTS)
-    if model.revision is None:
-        raise UserError(
-            f"{_group(model)}.revision=null is not valid for the hub model {model.source!r}: results would change "
-            f"when it does. Give {_group(model)}.revision=<commit>."
-        )
-    return f"{model.source}@{model.revision}"
+    return f"{model.source}@{model.revision or UNPINNED}"
 
 
 def _group(model: ModelSpec | ScorerSpec) -> str:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from s1sweep.compose import CellReturn, multirun
+from s1sweep.compose import cells_of
 from s1sweep.decoding.engine import Completion, Sampling
 from s1sweep.spec import CellConfig
 
@@ -17,14 +17,7 @@ ROOT = Path(__file__).parent.parent
 
 def compose(*overrides: str) -> list[CellConfig]:
     """The cells of a command line, in order."""
-    cells: list[CellConfig] = []
-
-    def keep(batch: Sequence[CellConfig]) -> list[CellReturn]:
-        cells.extend(batch)
-        return [CellReturn(None, None)] * len(batch)
-
-    multirun(["-m", *overrides], keep)
-    return cells
+    return cells_of(["-m", *overrides])
 
 
 def cli(*arguments: str, root: Path, timeout: float = 400, **env: str) -> subprocess.CompletedProcess[str]:

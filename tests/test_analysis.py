@@ -22,9 +22,9 @@ from rich.console import Console
 from s1sweep.analysis import papertables, results, stats, tables
 from s1sweep.errors import UserError
 from s1sweep.plan import Plan, Stage, axes_of
-from s1sweep.sources import questions
 from s1sweep.spec import CellSpec, DecodeStage
 from s1sweep.store import Store, Sweep
+from s1sweep.tasks import questions
 from tests.helpers import ROOT, compose
 
 Skill = Callable[[CellSpec, int], float]  # cell, question number -> chance of a correct answer

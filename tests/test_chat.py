@@ -9,7 +9,7 @@ import pytest
 from s1sweep.decoding.chat import Chat
 from s1sweep.errors import UserError
 from s1sweep.spec import ModelSpec
-from s1sweep.testbed.tokenizer import build
+from tests import families
 from tests.helpers import ROOT, compose
 
 FAMILIES = sorted(p.stem for p in (ROOT / "conf/model").glob("*.yaml"))
@@ -21,10 +21,7 @@ def model(name: str) -> ModelSpec:
 
 def tokenizer(opens: str = "") -> Any:
     """The testbed's, with the marks of the other families as special tokens."""
-    made = build()
-    made.add_special_tokens(
-        {"additional_special_tokens": ["<|im_start|>", "<think>", "</think>", "<｜end▁of▁sentence｜>"]}
-    )
+    made = families.tokenizer()
     made.chat_template += "{% if add_generation_prompt %}" + opens + "{% endif %}"
     return made
 

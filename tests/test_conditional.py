@@ -72,7 +72,7 @@ def test_the_wish_is_the_traces_own_number_of_steps(thinking: str, steps: int) -
 
 
 def test_steps_count_down_from_the_wish() -> None:
-    told = thought(row(1, thinking="a8-3=5; b5*7=5;c5-4=1\n"), BY_STEPS, MODEL)
+    told = thought(row(1, thinking="a8-3=5; b5*7=5;c5-4=1\n"), BY_STEPS, "")
     assert told == (
         "<|im_start|>4 steps left\na8-3=5\n<|im_start|>3 steps left\nb5*7=5\n<|im_start|>2 steps left\nc5-4=1\n"
     )
@@ -80,7 +80,7 @@ def test_steps_count_down_from_the_wish() -> None:
 
 @given(n=st.integers(1, 40))
 def test_the_countdown_never_is_over_while_steps_follow(n: int) -> None:
-    told = thought(row(1, thinking=";".join("a" * n)), BY_STEPS, MODEL)
+    told = thought(row(1, thinking=";".join("a" * n)), BY_STEPS, "")
     left = [int(step.split(" ")[0]) for step in told.split(BY_STEPS.step_mark)[1:]]
     assert left == list(range(bucket(n), bucket(n) - n, -1)) and left[-1] >= 1
 

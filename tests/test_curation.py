@@ -16,14 +16,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from s1sweep import hub
 from s1sweep.data import curate, ingest, select
 from s1sweep.data.card import CARD
 from s1sweep.data.curation import STEPS, decontaminate, quality
 from s1sweep.data.pool import ROWS, read_jsonl
 from s1sweep.data.rules import RULES, rule_of
 from s1sweep.errors import UserError
+from s1sweep.pins import unpinned
 from s1sweep.plan import Plan, axes_of, curation_before
-from s1sweep.sources import unpinned
 from s1sweep.spec import CellSpec, CurateStage, PoolSpec, PoolStage, SelectStage
 from s1sweep.spec.data import DecontaminateSpec, DeduplicateSpec, DifficultySpec, LengthSpec, QualitySpec
 from tests.helpers import ROOT, compose
@@ -326,9 +327,9 @@ def test_the_hub_is_planned_but_not_run_unpinned(tmp_path: Path) -> None:
     plan = Plan()
     planned = plan.add(config.cell, axes_of(config))
     assert plan.stages[planned.stages["pool"]].hashed["content"] == {
-        "pool": "simplescaling/data_ablation_full59K@unpinned/None/train"
+        "pool": "simplescaling/data_ablation_full59K@unpinned/default/train"
     }
-    assert any("pool.revision=<commit>" in note for note in planned.notes) and not plan.subsets
+    assert any("pool.revision" in note for note in planned.notes) and not plan.subsets
     assert unpinned(cell("pool=s1_59k", "pool.revision=0a1b", "curation=none", "data=full")) == []
     assert len(unpinned(cell("pool=s1_59k", "curation=s1_paper"))) == 4
     assert unpinned(cell("pool=s1_59k", "train=none")) == []
@@ -345,20 +346,18 @@ def test_every_shipped_pool_and_curation_plans() -> None:
 
 
 def test_a_hub_pool_streams_through_the_same_checks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rows as s1K has them, from a stand-in for the hub's client, which must be asked to stream a pinned revision."""
-    asked: dict[str, Any] = {}
+    """Rows as s1K has them; tests/test_prefetch.py reads real ones from a real server."""
+    asked: list[tuple[Any, ...]] = []
     raw = {"question": "1+1?", "solution": "2", "thinking_trajectories": ["think"], "attempt": "2", "source_type": "s"}
 
-    class Datasets:
-        @staticmethod
-        def load_dataset(hub: str, **how: Any) -> Any:
-            asked.update(hub=hub, **how)
-            return iter([raw, {**raw, "question": "2+2?"}])
+    def rows(*place: Any) -> Any:
+        asked.append(place)
+        return iter([raw, {**raw, "question": "2+2?"}])
 
-    monkeypatch.setitem(sys.modules, "datasets", Datasets)  # type: ignore[arg-type]
+    monkeypatch.setattr(hub, "dataset_rows", rows)
     source = cell("pool=s1k", "pool.revision=0a1b", "data=full", "curation=none").pool
     assert ingest.run(PoolStage(pool=source), {}, tmp_path)["rows"] == 2
-    assert asked == {"hub": "simplescaling/s1K", "name": None, "split": "train", "revision": "0a1b", "streaming": True}
+    assert asked == [("simplescaling/s1K", "0a1b", None, "train")]
     assert read_jsonl(tmp_path / ROWS)[0]["thinking"] == "think"
 
 

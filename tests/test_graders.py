@@ -49,6 +49,41 @@ def test_choice(answer: str, gold: str, verdict: str) -> None:
     assert GRADERS["choice"].judge(answer, gold).verdict == verdict
 
 
+# How models set an answer off, and golds of AIME and MATH that have been read wrong.
+@pytest.mark.parametrize(
+    "form",
+    [
+        "Answer: @", "Answer: @.", "**Answer:** @", "Answer: **@**", "Answer: $@$", "Answer: $@$.", "Answer: \\(@\\)",
+        "Answer: \\[ @ \\]", "Answer:\n\\[\n@\n\\]", "Answer:\n\n$$\n@\n$$\n\nThat is all.", "Final Answer: `@`",
+        "\\[\\boxed{@}\\]", "I first thought \\boxed{9}.\nAnswer: 8, no.\n**Final Answer:** \\boxed{@}",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize(
+    "gold",
+    [
+        "073", "73", "\\left( 3, \\frac{\\pi}{2} \\right)", "p - q", "6 - 5i", "11\\sqrt2", "[-2,7]", "10\\%",
+        "2k+2", "\\text{Evelyn}", "x=5", "\\begin{pmatrix} -1/3 \\\\ 2/3 \\end{pmatrix}", "42_{9}", "10,\\!080",
+    ],
+)  # fmt: skip
+def test_a_gold_answer_is_right_however_it_is_set_off(form: str, gold: str) -> None:
+    assert GRADERS["math"].judge(form.replace("@", gold), gold).verdict == "correct"
+
+
+@pytest.mark.parametrize("answer", ["073", "73", "73.0", "$73$", "\\boxed{073}"])
+@pytest.mark.parametrize("gold", ["73", "073"])
+def test_integers_of_aime_are_numbers_not_texts(answer: str, gold: str) -> None:
+    assert GRADERS["math"].judge(f"Answer: {answer}", gold).verdict == "correct"
+    assert GRADERS["math"].judge(f"Answer: {answer}", "730").verdict == "wrong"
+
+
+LETTERS = ["**Answer: C**", "**Answer:** C", "Answer: **C) 7**", "Answer: \\(C\\)", "Answer: $C$"]
+
+
+@pytest.mark.parametrize("form", LETTERS)
+def test_letters_may_be_set_off(form: str) -> None:
+    assert GRADERS["choice"].judge(form, "C").verdict == "correct"
+
+
 def test_boxed_braces_balance() -> None:
     assert last_boxed("\\boxed{a{b}{c}} d}") == "a{b}{c}"
     assert last_boxed("\\boxed{never closed") is None

@@ -100,7 +100,6 @@ def test_axes_name_choices_and_values() -> None:
         (["task.name=aime"], ["task.name='aime'", "tiny_calc", "task.path"]),
         (["pool=file", "pool.path=/nowhere.jsonl"], ["pool.path='/nowhere.jsonl'", "not a file"]),
         (["model.source=/nowhere"], ["model.source='/nowhere'"]),
-        (["model.source=Qwen/Qwen2.5-0.5B"], ["model.revision=null", "Give model.revision"]),
     ],
 )
 def test_mistakes_stop_before_any_work(overrides: list[str], words: list[str]) -> None:

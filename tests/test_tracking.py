@@ -19,9 +19,9 @@ import pytest
 from s1sweep.analysis import results
 from s1sweep.grading import grade
 from s1sweep.plan import Plan, Stage, axes_of
-from s1sweep.sources import questions
 from s1sweep.spec import DecodeStage, GradeStage, Tracking
 from s1sweep.store import Store, Sweep
+from s1sweep.tasks import questions
 from s1sweep.tracking import publish
 from tests.helpers import compose
 

@@ -25,7 +25,7 @@ def checked(pool: PoolSpec) -> Checked:
     raws: Iterator[tuple[int, Raw]]
     if pool.hub is not None:
         assert pool.split is not None
-        raws = read_hub(pool.hub, pool.subset, pool.split, pool.revision, "pool.hub")
+        raws = read_hub(pool.hub, pool.subset, pool.split, pool.revision)
         return Checked(raws, pool, f"pool.hub={pool.hub!r}")
     path = pool_file(pool)
     return Checked(read_raw(path, "pool.path"), pool, f"pool.path={str(path)!r}")

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from s1sweep import hub
 from s1sweep.errors import UserError
 
 Raw = dict[str, Any] | str  # a string is a line that is no JSON object
@@ -58,17 +59,6 @@ def _parquet(path: Path, field: str) -> Iterator[dict[str, Any]]:
         raise UserError(f"{field}={str(path)!r} cannot be read ({e}). Give a readable parquet file.") from e
 
 
-def read_hub(hub: str, subset: str | None, split: str, revision: str | None, field: str) -> Iterator[tuple[int, Raw]]:
-    """Numbered rows of a hub data set, streamed. Raises UserError naming `field` if it cannot be had."""
-    from datasets import load_dataset
-
-    where = f"{field}={hub!r} (subset {subset}, split {split}, revision {revision})"
-    try:
-        rows = load_dataset(hub, name=subset, split=split, revision=revision, streaming=True)
-    except Exception as e:  # the hub's client has a class of error for each thing that can be wrong
-        said = str(e).strip().splitlines()
-        raise UserError(
-            f"{where} cannot be had: {type(e).__name__}: {said[0] if said else ''}. "
-            "Check the names and the network, or give a local copy as a file."
-        ) from e
-    yield from ((number, dict(row)) for number, row in enumerate(rows, 1))
+def read_hub(name: str, subset: str | None, split: str, revision: str | None) -> Iterator[tuple[int, Raw]]:
+    """Numbered rows of a hub data set, streamed. Raises UserError if it cannot be had."""
+    yield from enumerate(hub.dataset_rows(name, revision, subset, split), 1)

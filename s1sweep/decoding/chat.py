@@ -11,27 +11,56 @@ from functools import lru_cache
 from typing import Any
 
 from s1sweep.errors import UserError
-from s1sweep.sources import Question, model_path
+from s1sweep.sources import model_path
 from s1sweep.spec import ModelSpec, ScorerSpec, TaskSpec
+from s1sweep.tasks import LETTERS, Question
 
 
 def load_tokenizer(model: ModelSpec | ScorerSpec) -> Any:
-    """The base model's tokenizer (a transformers tokenizer)."""
+    """The base model's tokenizer (a transformers tokenizer). Raises UserError if it is not here and cannot be had."""
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(
-        model_path(model), revision=model.revision, trust_remote_code=model.trust_remote_code
-    )
+    try:
+        return AutoTokenizer.from_pretrained(
+            model_path(model), revision=model.revision, trust_remote_code=model.trust_remote_code
+        )
+    except OSError as error:
+        raise UserError(
+            f"No tokenizer of model {model.source!r} at revision {model.revision or 'main'} is here or could be had "
+            f"({str(error).strip().splitlines()[0]}). Where there is a network run `s1sweep prefetch` with the same "
+            "overrides."
+        ) from error
 
 
 def question_text(question: Question, task: TaskSpec) -> str:
-    """The user's message: the task's prompt around the question and its choices, in their fixed order."""
-    text = question.question
-    if question.choices:
-        text += "".join(
-            f"\n({letter}) {choice}" for letter, choice in zip("ABCDEFGHIJ", question.choices, strict=False)
-        )
-    return task.prompt.replace("{question}", text)
+    """The user's message: the task's prompt around the question and its choices, a line each, in their fixed order.
+
+    Choices follow the question unless the prompt has a place for them.
+    """
+    lines = "\n".join(
+        task.choice.replace("{letter}", letter).replace("{choice}", choice)
+        for letter, choice in zip(LETTERS, question.choices, strict=False)
+    )
+    prompt = task.prompt
+    if lines and "{choices}" not in prompt:
+        prompt = prompt.replace("{question}", "{question}\n{choices}")
+    parts = {"{question}": question.question, "{choices}": lines}
+    # One pass, so that nothing in a question is taken for a place of the prompt.
+    return re.sub("|".join(map(re.escape, parts)), lambda found: parts[found.group()], prompt)
+
+
+def rendered(tokenizer: Any, model: ModelSpec, *turns: str) -> str:
+    """A conversation as the model's template writes it, user first and in turns, up to where the assistant speaks."""
+    messages = [{"role": ("user", "assistant")[i % 2], "content": text} for i, text in enumerate(turns)]
+    if model.system_prompt is not None:
+        messages.insert(0, {"role": "system", "content": model.system_prompt})
+    return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+
+
+def opening(prompt: str, model: ModelSpec) -> str:
+    """What opens the thinking after a rendered prompt: nothing where the template has opened it."""
+    start = model.delimiters.think_start
+    return "" if prompt.rstrip().endswith(start.strip() or "\0") else start
 
 
 class Chat:
@@ -39,16 +68,14 @@ class Chat:
 
     def __init__(self, model: ModelSpec, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
-        self._system = model.system_prompt
+        self._model = model
         self._ids_of_words: dict[tuple[str, ...], tuple[int, ...]] = {}
         # All cells of a grid put the same questions and strings.
         self.prompt = lru_cache(maxsize=1 << 12)(self.prompt)  # type: ignore[method-assign]
         self.encode = lru_cache(maxsize=1 << 12)(self.encode)  # type: ignore[method-assign]
         self.max_model_len = model.max_model_len
         marks = model.delimiters
-        # Some templates open the thinking themselves.
-        opened = self._rendered("").rstrip().endswith(marks.think_start.strip() or "\0")
-        self.think_start = () if opened else self.encode(marks.think_start)
+        self.think_start = self.encode(opening(self._rendered(""), model))
         self.think_end = self.encode(marks.think_end)
         self.think_stop = self.stops("model.delimiters.think_stop", marks.think_stop)
         self.answer_stop = self.stops("model.delimiters.answer_stop", marks.answer_stop)
@@ -64,10 +91,7 @@ class Chat:
         return self.encode(self._rendered(*turns))
 
     def _rendered(self, *turns: str) -> str:
-        messages = [{"role": ("user", "assistant")[i % 2], "content": text} for i, text in enumerate(turns)]
-        if self._system is not None:
-            messages.insert(0, {"role": "system", "content": self._system})
-        return self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        return rendered(self._tokenizer, self._model, *turns)
 
     def ids_of_words(self, words: Sequence[str]) -> tuple[int, ...]:
         """Every id whose text is one of the words, whatever its case and the signs around it."""

@@ -45,6 +45,8 @@ class Grader:
 
 
 _AFTER = re.compile(r"answer\s*:", re.IGNORECASE)
+_DISPLAY = re.compile(r"[\s*]*(?:\\\[|\$\$)(.*?)(?:\\\]|\$\$)", re.DOTALL)
+_AROUND = (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"), ("`", "`"))
 
 
 def last_boxed(text: str) -> str | None:
@@ -62,15 +64,32 @@ def last_boxed(text: str) -> str | None:
 
 
 def stated(text: str) -> str | None:
-    """The last boxed content, else the first non-empty line after the last "Answer:"; None without either."""
+    """The last boxed content, else what follows the last "Answer:": a displayed formula, or the first line with
+    anything on it, without what sets it off. None without either.
+    """
     boxed = last_boxed(text)
     if boxed is not None and boxed.strip():
         return boxed.strip()
     marks = list(_AFTER.finditer(text))
     if not marks:
         return None
-    lines = [line.strip() for line in text[marks[-1].end() :].splitlines() if line.strip()]
-    return lines[0] if lines else None
+    after = text[marks[-1].end() :]
+    shown = _DISPLAY.match(after)
+    lines = [shown.group(1)] if shown else after.splitlines()
+    return next((line for line in map(bare, lines) if line), None)
+
+
+def bare(text: str) -> str:
+    """An answer without the signs that set it off: **4**, $4$, \\(4\\), \\[4\\], `4` and "4." are 4."""
+    while True:
+        inner = text.strip().removeprefix("**").removesuffix("**").removesuffix(".").strip()
+        for left, right in _AROUND:
+            body = inner.removeprefix(left).removesuffix(right)
+            if len(inner) - len(body) == len(left) + len(right) and left not in body and right not in body:
+                inner = body
+        if inner == text:
+            return inner
+        text = inner
 
 
 def _math_equal(extracted: str, gold: str) -> bool:
@@ -101,6 +120,6 @@ def _letter_equal(extracted: str, gold: str) -> bool:
 
 
 GRADERS: dict[str, Grader] = {
-    "math": Grader("math", 1, stated, _math_equal),
-    "choice": Grader("choice", 1, stated_letter, _letter_equal),
+    "math": Grader("math", 2, stated, _math_equal),
+    "choice": Grader("choice", 2, stated_letter, _letter_equal),
 }

@@ -6,14 +6,33 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from s1sweep.spec.base import Location, Name, Spec
+from s1sweep.spec.base import Excluded, Location, Name, Neutral, Spec
+
+PLACE = Excluded("hub@revision/subset/split is hashed as the task's content")
 
 
 class TaskSpec(Spec):
-    """A set of held-out questions with their grader. `path: null` is a packaged task of that name."""
+    """A set of held-out questions with their grader, from a file (`path`), the hub, or, with neither, the package.
+
+    `columns` says which column holds a question's `id`, `question`, `answer`, `choices` and `domain`; what is not named
+    has its own name. A list of columns for `choices` begins with the right one. `where` keeps the rows whose column has
+    one of the values; `answer_after` keeps of an answer what follows the last such mark. `choices_seed` shuffles the
+    choices of each question, always in the same way.
+    """
 
     name: Name
     path: Location
+    hub: Annotated[str | None, PLACE]
+    subset: Annotated[str | None, PLACE]
+    split: Annotated[str | None, PLACE]
+    revision: Annotated[str | None, PLACE]
+    digest: Annotated[str | None, Excluded("checks what was read; the content it stands for is hashed")]
+    size: Annotated[int | None, Field(ge=1), Excluded("only used for estimates, where the questions are not here")]
+    columns: Annotated[dict[str, str | tuple[str, ...]], Neutral({})]
+    where: Annotated[dict[str, tuple[str | int, ...]], Neutral({})]
+    answer_after: Annotated[str | None, Field(min_length=1), Neutral(None)]
+    choices_seed: Annotated[int | None, Field(ge=0), Neutral(None)]
+    choice: Annotated[str, Neutral("({letter}) {choice}")]
     prompt: Annotated[str, Field(min_length=1)]
     grader: Name | None
     limit: Annotated[int, Field(ge=1)] | None
@@ -22,4 +41,27 @@ class TaskSpec(Spec):
     def _prompt_has_question(self) -> TaskSpec:
         if "{question}" not in self.prompt:
             raise ValueError("prompt must contain {question}")
+        if "{choice}" not in self.choice:
+            raise ValueError("choice must contain {choice}")
         return self
+
+    @model_validator(mode="after")
+    def _one_place(self) -> TaskSpec:
+        if self.hub is not None and self.path is not None:
+            raise ValueError("hub and path are two places; set one of them to null")
+        if self.hub is not None and (self.split is None or (self.size is None and self.limit is None)):
+            raise ValueError("a task of the hub needs split, and size (how many questions it has)")
+        return self
+
+    @model_validator(mode="after")
+    def _columns_are_known(self) -> TaskSpec:
+        unknown = sorted(set(self.columns) - {*FIELDS, "choices"})
+        if unknown:
+            raise ValueError(f"columns.{unknown[0]} is not a field of a question: {', '.join(FIELDS)}, choices")
+        lists = [name for name in FIELDS if not isinstance(self.columns.get(name, name), str)]
+        if lists:
+            raise ValueError(f"columns.{lists[0]} must be one column; only choices may be a list")
+        return self
+
+
+FIELDS = ("id", "question", "answer", "domain")

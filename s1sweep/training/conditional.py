@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from s1sweep.data.pool import Row
-from s1sweep.spec import ModelSpec, TrainingFormat
+from s1sweep.spec import TrainingFormat
 
 VERSION = 1
 
@@ -32,11 +32,10 @@ def wish(row: Row, form: TrainingFormat, count_tokens: Callable[[str], int]) -> 
     return form.prompt.replace("{n}", str(bucket(n)))
 
 
-def thought(row: Row, form: TrainingFormat | None, model: ModelSpec) -> str:
-    """The thinking with what opens it, up to the mark that ends it."""
+def thought(row: Row, form: TrainingFormat | None, start: str) -> str:
+    """The thinking behind `start`, what opens it, up to the mark that ends it; marked steps open it themselves."""
     if form is None or form.kind == "token_conditional":
-        start = model.delimiters.think_start.rstrip("\n")
-        return (f"{start}\n" if start else "") + f"{row.thinking.strip()}\n"
+        return (start if not start or start.endswith("\n") else f"{start}\n") + f"{row.thinking.strip()}\n"
     steps = steps_of(row.thinking, form.separator)
     left = bucket(len(steps))
     return "".join(f"{form.step_mark}{left - i} steps left\n{step.strip()}\n" for i, step in enumerate(steps))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from s1sweep.data.pool import Row
+from s1sweep.decoding.chat import opening, rendered
 from s1sweep.spec import ModelSpec, TrainingFormat
 from s1sweep.training.conditional import thought, wish
 
@@ -25,28 +26,32 @@ class Example:
     lost: int
 
 
-def response_text(row: Row, model: ModelSpec, form: TrainingFormat | None = None) -> str:
-    """The assistant's turn: thinking, delimiter, answer, end of turn. "Answer: " is put before an answer that lacks
-    it.
+def response_text(row: Row, model: ModelSpec, form: TrainingFormat | None = None, start: str | None = None) -> str:
+    """The assistant's turn: what opens the thinking (`start`, or the model's own mark), thinking, delimiter, answer,
+    end of turn.
+
+    "Answer: " is put before an answer that lacks it.
     """
     marks = model.delimiters
+    start = marks.think_start if start is None else start
     answer = row.answer.strip()
     if "Answer:" not in answer:
         answer = f"Answer: {answer}"
-    return f"{thought(row, form, model)}{marks.think_end}\n{answer}{marks.answer_stop[0]}"
+    return f"{thought(row, form, start)}{marks.think_end}\n{answer}{marks.answer_stop[0]}"
 
 
 def example(row: Row, model: ModelSpec, tokenizer: Any, block_size: int, form: TrainingFormat | None = None) -> Example:
-    """Prompt and response as ids, cut at the end to `block_size` tokens. Prompt and response are encoded apart, as
-    decoding does.
+    """Prompt and response as ids, cut at the end to `block_size` tokens; no loss on what the template writes.
+
+    The prompt, what opens the thinking, and the rest are encoded apart, so that ids are those that decoding gives.
     """
     asked = row.question + (wish(row, form, lambda text: len(tokenizer.encode(text))) if form else "")
-    messages = [{"role": "user", "content": asked}]
-    if model.system_prompt is not None:
-        messages.insert(0, {"role": "system", "content": model.system_prompt})
-    prompt = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    prompt = rendered(tokenizer, model, asked)
+    start = opening(prompt, model)
     before = tokenizer.encode(prompt, add_special_tokens=False)
-    after = tokenizer.encode(response_text(row, model, form), add_special_tokens=False)
+    response = response_text(row, model, form, start)
+    cut = len(start) if response.startswith(start) else 0
+    after = [id for part in (response[:cut], response[cut:]) for id in tokenizer.encode(part, add_special_tokens=False)]
     ids = (before + after)[:block_size]
     labels = ([IGNORE] * len(before) + after)[:block_size]
     return Example(ids, labels, len(before) + len(after) - len(ids))

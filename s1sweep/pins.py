@@ -1,0 +1,142 @@
+"""Which hub names a cell uses, and the commits that stand for them: `<root>/pins.json`, which `prefetch` writes.
+
+A name without a commit means something else tomorrow. It may be planned; it is never run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, get_args
+
+from s1sweep.errors import UserError
+from s1sweep.hub import Kind
+from s1sweep.sources import hub_name, model_path, tokenizer_path
+from s1sweep.spec import CellSpec, CurationSpec, ModelSpec, PoolSpec, ScorerSpec, SftSpec, TaskSpec
+
+FILE = "pins.json"
+Pins = Mapping[str, Mapping[str, str]]  # kind -> hub id -> commit
+
+
+AGAINST = "curation.decontaminate.against"
+
+
+@dataclass(frozen=True)
+class Use:
+    """A hub repository that a cell reads, and the dotted name of the part of the cell that names it."""
+
+    group: str
+    kind: Kind
+    name: str
+    revision: str | None
+
+    def __str__(self) -> str:
+        return f"{self.remedy.partition('=')[0]} of the {self.kind} {self.name!r}"
+
+    @property
+    def remedy(self) -> str:
+        """The override that pins it."""
+        return f"{AGAINST}=[...,hub:...@<commit>]" if self.group == AGAINST else f"{self.group}.revision=<commit>"
+
+
+def uses(cell: CellSpec) -> list[Use]:
+    """The hub repositories that a cell reads: of the groups that make a difference to it."""
+    found = [_model("model", cell.model), _dataset("task", cell.task)]
+    if isinstance(cell.train, SftSpec):
+        found.append(_dataset("pool", cell.pool))
+        found += _curation(cell.curation)
+    if cell.method.kind == "rebase" or cell.parallel.scored:
+        found.append(_model("scorer", cell.scorer))
+    return [use for use in found if use is not None]
+
+
+def _model(group: str, spec: ModelSpec | ScorerSpec) -> Use | None:
+    source = model_path(spec)
+    return None if Path(source).is_dir() else Use(group, "model", source, spec.revision)
+
+
+def _dataset(group: str, spec: PoolSpec | TaskSpec) -> Use | None:
+    return Use(group, "dataset", spec.hub, spec.revision) if spec.hub else None
+
+
+def _curation(spec: CurationSpec) -> Iterator[Use]:
+    for name in spec.decontaminate.against if spec.decontaminate else ():
+        if held := hub_name(name):
+            yield Use(AGAINST, "dataset", held[0], held[3])
+    if spec.length is not None and not Path(source := tokenizer_path(spec.length)).is_dir():
+        yield Use("curation.length", "tokenizer", source, spec.length.revision)
+
+
+def unpinned(cell: CellSpec) -> list[Use]:
+    """What a cell reads from the hub at no fixed commit."""
+    return [use for use in uses(cell) if use.revision is None]
+
+
+def pinned(cell: CellSpec, pins: Pins) -> CellSpec:
+    """The cell with missing revisions taken from the pins. A revision that is given stands."""
+    for use in unpinned(cell):
+        commit = pins.get(use.kind, {}).get(use.name)
+        if commit is None:
+            continue
+        if use.group == AGAINST:
+            cell = _with(cell, AGAINST.split("."), partial(_held, use, commit))
+        else:
+            cell = _with(cell, [*use.group.split("."), "revision"], partial(_given, commit))
+    return cell
+
+
+def _with(spec: Any, path: Sequence[str], change: Callable[[Any], Any]) -> Any:
+    """The spec with one field, found by its path, changed."""
+    inner = getattr(spec, path[0])
+    return spec.model_copy(update={path[0]: _with(inner, path[1:], change) if path[1:] else change(inner)})
+
+
+def _given(commit: str, _: str | None) -> str:
+    return commit
+
+
+def _held(use: Use, commit: str, names: Sequence[str]) -> tuple[str, ...]:
+    held = [hub_name(name) for name in names]
+    return tuple(
+        f"{name}@{commit}" if found and found[0] == use.name and found[3] is None else name
+        for name, found in zip(names, held, strict=True)
+    )
+
+
+def refuse_unpinned(cells: Iterable[CellSpec]) -> None:
+    """Raise UserError naming every hub repository that the cells read at no fixed commit."""
+    open_ = list(dict.fromkeys(use for cell in cells for use in unpinned(cell)))
+    if open_:
+        remedies = dict.fromkeys(use.remedy for use in open_)
+        raise UserError(
+            f"Not pinned, so results would change when it does: {'; '.join(map(str, open_))}. "
+            f"Run `s1sweep prefetch` with the same overrides, which pins and fetches, or give {', '.join(remedies)}."
+        )
+
+
+def read(root: Path) -> Pins:
+    """The pins of a store; none if it has none. Raises UserError if the file is damaged."""
+    path = root / FILE
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return {kind: {str(k): str(v) for k, v in found.get(kind, {}).items()} for kind in get_args(Kind)}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, AttributeError) as error:
+        raise UserError(
+            f"{path} cannot be read ({error}). Mend it, or remove it and run `s1sweep prefetch`."
+        ) from error
+
+
+def add(root: Path, kind: Kind, name: str, commit: str) -> None:
+    """Write one pin; the file is whole at any moment. A pin that is there is replaced."""
+    pins = {k: dict(v) for k, v in read(root).items()}
+    pins.setdefault(kind, {})[name] = commit
+    root.mkdir(parents=True, exist_ok=True)
+    new = root / f"{FILE}.{os.getpid()}"
+    new.write_text(json.dumps(pins, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    new.replace(root / FILE)

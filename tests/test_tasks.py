@@ -138,7 +138,7 @@ def test_a_task_of_ones_own_is_one_yaml_and_a_file(tmp_path: Path) -> None:
         f"defaults:\n  - file\n  - _self_\nname: riddles\npath: {rows}\ngrader: choice\nchoices_seed: 0\n"
         "columns: {question: text, answer: solved, choices: options}\n"
     )
-    (one,) = questions(task(f"--config-dir={tmp_path / 'mine'}", "task=riddles"))
+    (one,) = questions(compose(f"--config-dir={tmp_path / 'mine'}", "task=riddles")[0].cell.task)
     assert one.choices["AB".index(one.answer)] == "towel"
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from s1sweep.data.card import CARD
-from s1sweep.data.curation.decontaminate import ngrams
+from s1sweep.data.overlap import ngrams
 from s1sweep.data.pool import ROWS
 from s1sweep.data.raw import read_lines
 from s1sweep.errors import UserError

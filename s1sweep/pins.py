@@ -123,7 +123,7 @@ def read(root: Path) -> Pins:
     path = root / FILE
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        return {kind: {str(k): str(v) for k, v in found.get(kind, {}).items()} for kind in get_args(Kind)}
+        return {kind: {str(k): str(v) for k, v in found[kind].items()} for kind in get_args(Kind) if kind in found}
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, AttributeError) as error:

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from s1sweep import hub
 from s1sweep.data import curate, ingest, select
 from s1sweep.data.card import CARD
-from s1sweep.data.curation import STEPS, decontaminate, quality
+from s1sweep.data.curation import STEPS, quality
+from s1sweep.data.overlap import ngrams
 from s1sweep.data.pool import ROWS, read_jsonl
 from s1sweep.data.rules import RULES, rule_of
 from s1sweep.errors import UserError
@@ -122,8 +123,8 @@ def test_decontamination_against_earlier_sources() -> None:
 @given(st.text(alphabet="ab \t\nÄ", max_size=60), st.integers(1, 4))
 def test_ngrams_are_those_of_the_words(text: str, words: int) -> None:
     split = text.lower().split()
-    assert len(decontaminate.ngrams(text, words)) == max(0, len(split) - words + 1)
-    assert decontaminate.ngrams(text, words) == decontaminate.ngrams("  " + text.upper() + "\n", words) or "Ä" in text
+    assert len(ngrams(text, words)) == max(0, len(split) - words + 1)
+    assert ngrams(text, words) == ngrams("  " + text.upper() + "\n", words) or "Ä" in text
 
 
 def test_length_counts_with_the_named_tokenizer() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from s1sweep.data.overlap import ngrams
 from s1sweep.data.pool import Row
 from s1sweep.sources import held_out
 from s1sweep.spec.data import DecontaminateSpec
@@ -37,9 +38,3 @@ def judge(spec: DecontaminateSpec, rows: Iterable[Row]) -> Iterator[tuple[Row, s
             else:
                 reason = f"overlaps source {other}"
         yield row, reason
-
-
-def ngrams(text: str, words: int) -> list[int]:
-    """Hashes of a text's word n-grams, for use within one process; a false match has odds of about 1e-6 a pool."""
-    found = text.lower().split()
-    return [hash(" ".join(found[i : i + words])) for i in range(len(found) - words + 1)]

@@ -14,7 +14,7 @@ from typing import Any
 from s1sweep.plan import Plan, Stage
 from s1sweep.sources import pool_rows, questions
 from s1sweep.spec import DecodeStage, Placement, SelectStage, SftSpec, TrainStage
-from s1sweep.training.sft import total_steps
+from s1sweep.training.recipe import total_steps
 
 TRAIN_EFFICIENCY = 0.35  # share of peak that a full fine-tune reaches
 DECODE_EFFICIENCY = 0.05  # decoding is bound by memory bandwidth, not by arithmetic
@@ -60,7 +60,8 @@ def _train_tokens(plan: Plan, stage: Stage, spec: TrainStage) -> int:
     size = select.data.size or len(rows)
     lengths = sorted((r.trace_tokens + len(r.question) / CHARS_PER_TOKEN for r in rows), reverse=True)
     mean = fmean(lengths[:size]) if select.data.rule == "longest" else fmean(lengths)
-    return round(total_steps(train, size) * min(train.batch_size, size) * min(mean, train.block_size))
+    mean = min(mean, train.block_size)
+    return round(total_steps(train, size, size * mean) * min(train.batch_size, size) * mean)
 
 
 def _natural_length(plan: Plan) -> float:

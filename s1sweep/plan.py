@@ -141,7 +141,7 @@ class Plan:
         return self._stage(
             "train",
             f"{cell.model.name}-{arm}" + (f"-{SHORT[wanted.kind]}" if wanted else ""),
-            TrainStage(model=cell.model, train=train, format=wanted),
+            TrainStage(model=cell.model, train=train.canonical(), format=wanted),
             {"data": select_id},
             {"model": model_digest(cell.model)},
             {"train.sft": sft.VERSION, **({"train.conditional": conditional.VERSION} if wanted else {})},

@@ -23,8 +23,9 @@ from s1sweep.runtime.display import Display
 from s1sweep.runtime.job import Outcome
 from s1sweep.runtime.policy import Capacity
 from s1sweep.runtime.scheduler import Scheduler, request
-from s1sweep.spec import CellConfig, Placement
+from s1sweep.spec import CellConfig, Placement, SftSpec
 from s1sweep.store import Store, Sweep
+from s1sweep.training.recipe import split_batch
 
 
 @dataclass
@@ -71,6 +72,7 @@ class Session:
         """Plan a batch, and run it unless only a plan is wanted."""
         for config in configs:
             self._agree(config)
+            _check_training(config)
         cells = [self.plan.add(config.cell, axes_of(config)) for config in configs]
         if not self.run:
             return [CellReturn(None, None) for _ in cells]
@@ -115,6 +117,11 @@ class Session:
                     "Lower placement.gpus, use placement=laptop for the CPU, "
                     "or give placement.ray_address of a cluster."
                 )
+        if here.train_strategy == "fsdp2" and not here.gpus_per_train_worker:
+            raise UserError(
+                "placement.train_strategy=fsdp2 needs GPUs, and placement.gpus_per_train_worker=0: on CPUs the trainer "
+                "would ignore it. Give placement.train_strategy=ddp, or a placement with GPUs."
+            )
         needs = {kind: request(kind, here) for kind in ("train", "decode")}
         for kind, need in needs.items():
             if here.ray_address is None and need.gpus > here.gpus:
@@ -195,3 +202,10 @@ class Session:
             stopped = [name for name in cell.stages.values() if name in self.failed]
             return CellReturn(None, f"{stopped[0]} failed: {self.failed[stopped[0]].message}" if stopped else "not run")
         return CellReturn(float(record["result"]["summary"][objective]), None)
+
+
+def _check_training(config: CellConfig) -> None:
+    """Raise UserError if this placement cannot split the batch."""
+    if isinstance(config.cell.train, SftSpec):
+        here = config.placement
+        split_batch(config.cell.train.batch_size, here.train_workers, here.micro_batch)

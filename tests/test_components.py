@@ -27,10 +27,11 @@ from tests.helpers import ROOT
 TABLE = ROOT / "tests/golden/components.json"
 
 DECODE = ("decode", "case", "trace", "readout", "rows", "segments", "blockfile", "chat", "vllm_engine")
+TRAIN = ("sft", "rank", "recipe", "encode", "format")
 COMPONENTS: dict[str, tuple[int | list[int], list[str]]] = {
     "select": (select.VERSION, ["s1sweep/data/select.py"]),
     "rules": ([rules.VERSION, *(r.version for r in rules.RULES.values())], ["s1sweep/data/rules.py"]),
-    "train.sft": (sft.VERSION, ["s1sweep/training/sft.py", "s1sweep/training/format.py"]),
+    "train.sft": (sft.VERSION, [f"s1sweep/training/{name}.py" for name in TRAIN]),
     "train.conditional": (conditional.VERSION, ["s1sweep/training/conditional.py"]),
     "decode": (
         decode.VERSION,

@@ -13,7 +13,7 @@ from tests.helpers import ROOT
 
 # Lower layers first; a file may import its own layer's package and anything above it in this list.
 LAYERS = [
-    ["s1sweep.errors", "s1sweep.spec", "s1sweep.runtime.job", "s1sweep.runtime.policy", "s1sweep.runtime.machine"],
+    ["s1sweep.errors", "s1sweep.spec", *(f"s1sweep.runtime.{n}" for n in ("job", "policy", "machine", "preemption"))],
     ["s1sweep.identity"],
     ["s1sweep.testbed"],
     ["s1sweep.store", "s1sweep.data.pool", "s1sweep.data.rules", "s1sweep.grading.graders"],

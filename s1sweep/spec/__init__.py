@@ -30,7 +30,7 @@ from s1sweep.spec.control import (
 )
 from s1sweep.spec.data import DataSpec, PoolSpec
 from s1sweep.spec.task import TaskSpec
-from s1sweep.spec.training import NoTraining, SftSpec
+from s1sweep.spec.training import LoraSpec, NoTraining, SftSpec
 
 
 class DelimiterSpec(Spec):
@@ -126,6 +126,11 @@ class Placement(Where):
     gpus_per_engine: Annotated[int, Field(ge=0)]
     engines: Annotated[int, Field(ge=1)]
     threads: Annotated[int, Field(ge=1)]
+    gpu_memory_gb: Annotated[float, Field(gt=0)] | None
+    train_strategy: Literal["ddp", "fsdp2"]
+    gradient_checkpointing: bool
+    cpu_offload: bool
+    checkpoint_every: Annotated[int, Field(ge=1)] | None
     micro_batch: Annotated[int, Field(ge=1)] | None
     kv_cache_mb: Annotated[int, Field(ge=16)] | None
     max_retries: Annotated[int, Field(ge=0)]
@@ -204,7 +209,7 @@ STAGE_TYPES: dict[str, type[StageSpec]] = {
 
 __all__ = [
     "COMPUTE", "STAGE_TYPES", "BudgetForcingSpec", "Cap", "CellConfig", "CellSpec", "DataSpec", "DecodeStage",
-    "DelimiterSpec", "Excluded", "ExtrapolationSpec", "ForcedSpec", "GradeStage", "MethodSpec", "ModelSpec", "Neutral",
-    "NoTraining", "ParallelSpec", "Placement", "PoolSpec", "RebaseSpec", "SamplingSpec", "ScorerSpec", "SelectStage",
-    "SftSpec", "Spec", "StageSpec", "TaskSpec", "Tracking", "TrainStage", "TrainingFormat", "Where",
+    "DelimiterSpec", "Excluded", "ExtrapolationSpec", "ForcedSpec", "GradeStage", "LoraSpec", "MethodSpec", "ModelSpec",
+    "Neutral", "NoTraining", "ParallelSpec", "Placement", "PoolSpec", "RebaseSpec", "SamplingSpec", "ScorerSpec",
+    "SelectStage", "SftSpec", "Spec", "StageSpec", "TaskSpec", "Tracking", "TrainStage", "TrainingFormat", "Where",
 ]  # fmt: skip

@@ -14,6 +14,9 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
+from s1sweep.store import Store
+
+from . import trainings
 from .labels import Column, axis_value, columns, task_label
 from .noise import noise_floors
 from .papertables import extrapolation_table, subset_table
@@ -51,8 +54,11 @@ def csv_text(cells: Sequence[CellResult]) -> str:
     return out.getvalue()
 
 
-def show(cells: Sequence[CellResult], console: Console | None = None) -> None:
-    """Print the table of some cells: the axes that vary, accuracy in percent with its 95 % interval, and its cost."""
+def show(cells: Sequence[CellResult], console: Console | None = None, store: Store | None = None) -> None:
+    """Print the table of some cells: the axes that vary, accuracy in percent with its 95 % interval, and its cost.
+
+    Given their store, the trainings behind them too.
+    """
     console = console or Console(highlight=False)
     if not cells:
         console.print("No cells.")
@@ -72,6 +78,9 @@ def show(cells: Sequence[CellResult], console: Console | None = None) -> None:
     console.print(table)
     for line in notes:
         console.print(line, style="dim", markup=False, soft_wrap=not console.is_terminal)
+    if store is not None and (made := trainings.table(trainings.trainings(store, cells))) is not None:
+        console.print()
+        console.print(made)
 
 
 def _list(cells: Sequence[CellResult], axes: Sequence[Column]) -> Table:

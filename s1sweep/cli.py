@@ -96,13 +96,14 @@ def results(sweep: str | None, as_json: bool, as_csv: bool, root: str) -> None:
     from s1sweep.analysis import tables
     from s1sweep.store import Store
 
-    cells = found.load(Store(root).sweep(sweep))
+    store = Store(root)
+    cells = found.load(store.sweep(sweep))
     if as_json:
         click.echo(json.dumps([cell.as_json() for cell in cells], indent=1))
     elif as_csv:
         click.echo(tables.csv_text(cells), nl=False)
     else:
-        tables.show(cells)
+        tables.show(cells, store=store)
 
 
 @main.command()
@@ -166,6 +167,7 @@ def _planned(session: Any) -> dict[str, Any]:
             "train_tokens": estimate.train_tokens,
             "gpu_hours": estimate.gpu_hours,
         },
+        "trainings": session.train_notes(),
     }
 
 
@@ -185,6 +187,8 @@ def _print_plan(shown: dict[str, Any], session: Any) -> None:
         f"about {estimate['decode_tokens']:,} tokens to decode, "
         f"{estimate['train_tokens']:,} to train, {estimate['gpu_hours']:g} GPU hours."
     )
+    for note in shown["trainings"]:
+        console.print(f"{note}." if note.startswith("WARNING") else f"Note: {note}.", style="dim", markup=False)
     for note in sorted({note for cell in session.plan.cells for note in cell.notes}):
         console.print(f"Note: {note}.", style="dim")
     console.print(f"Store: {session.store.root}", style="dim")
@@ -199,7 +203,7 @@ def _after_run(session: Any) -> None:
     sweep = session.sweep
     keys = {cell.key for cell in session.plan.cells}
     cells = [cell for cell in found.load(sweep) if cell.key in keys]
-    tables.show(cells)
+    tables.show(cells, store=session.store)
     reused = len(session.plan.stages) - session.executed - len(session.failed) - len(session.blocked)
     click.echo(f"Sweep {sweep.name}: {len(cells)} cells, {session.executed} stages run, {reused} reused.")
     for line in tracking.publish(sweep, session.config.tracking):

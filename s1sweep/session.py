@@ -15,7 +15,7 @@ from typing import Any
 
 from s1sweep.compose import CellReturn
 from s1sweep.errors import UserError
-from s1sweep.estimate import Estimate, estimate
+from s1sweep.estimate import Estimate, estimate, train_notes
 from s1sweep.identity import digest
 from s1sweep.plan import Cell, Plan, Stage, axes_of
 from s1sweep.runtime.backend import Backend, InProcessBackend
@@ -87,6 +87,9 @@ class Session:
 
     def estimate(self) -> Estimate:
         return estimate(self.plan, self.missing(), self.placement)
+
+    def train_notes(self) -> list[str]:
+        return train_notes(self.plan, self.missing(), self.placement)
 
     # --- running
 

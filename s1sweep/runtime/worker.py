@@ -39,7 +39,7 @@ LOST = {
 }
 
 # What the other ranks of a training say of one that went away (gloo, NCCL).
-PEERS = ("connection closed by peer", "connection reset by peer", "remote process exited", "gloo connectfullmesh failed")
+PEERS = ("connection closed by peer", "connection reset by peer", "remote process exited")
 
 
 def execute(job: Job, launch_ranks: LaunchRanks, own_process: bool) -> list[Outcome]:

@@ -80,8 +80,9 @@ def build_trainer(spec: TrainStage, config: dict[str, Any]) -> Any:
     asked = {"revision": spec.model.revision, "trust_remote_code": spec.model.trust_remote_code}
     source = model_path(spec.model)
     tokenizer = AutoTokenizer.from_pretrained(source, **asked)
-    # fp32 master weights: precision is that of the passes (bf16 autocast), as in s1
-    model = AutoModelForCausalLM.from_pretrained(source, **asked, use_safetensors=True, dtype=torch.float32)
+    # fp32 master weights: precision is that of the passes (bf16 autocast), as in s1. A frozen base needs none.
+    dtype = torch.bfloat16 if train.lora and train.precision == "bfloat16" else torch.float32
+    model = AutoModelForCausalLM.from_pretrained(source, **asked, use_safetensors=True, dtype=dtype)
     rows = encode.read(config["data"])
     real, filler = len(rows), split.filler(len(rows))
     if filler:

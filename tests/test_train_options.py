@@ -38,7 +38,7 @@ def test_memory_agrees_with_what_s1_met() -> None:
 
 
 def test_compute_agrees_with_what_s1_paid() -> None:
-    """7 H100 hours for s1K (4.7M tokens, 5 epochs), 394 for 59,029 rows of 3.6K: within a third, from one efficiency."""
+    """7 H100 hours for s1K (4.7M tokens x 5), 394 for 59,029 rows of 3.6K: within a third, by one efficiency."""
     for pool, tokens, length in (("s1k", 4.7e6, 4700), ("s1_59k", 59_029 * 3600, 3600)):
         hours = train_flops(32.8e9, 5 * tokens, length) / (H100_TFLOPS * 1e12) / 3600
         assert PUBLISHED[pool] / 1.33 < hours < PUBLISHED[pool] * 1.33

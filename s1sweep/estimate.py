@@ -88,7 +88,7 @@ def _notes_of(plan: Plan, stage: Stage, spec: TrainStage, here: Placement) -> It
     if long:
         lost = sum(length - train.block_size for length in lengths if length > train.block_size)
         yield (
-            f"train.block_size={train.block_size} would cut about {long} of {len(lengths)} rows of the pool "
+            f"train.block_size={train.block_size} would cut at least {long} of {len(lengths)} rows of the pool "
             f"({100 * long / len(lengths):.0f} %), and {100 * lost / sum(lengths):.0f} % of their tokens: the ends of "
             "traces and their answers"
         )

@@ -28,6 +28,8 @@ from s1sweep.spec import (
     ExtrapolationSpec,
     ForcedSpec,
     GradeStage,
+    GrpoSpec,
+    GrpoStage,
     MethodSpec,
     NoTraining,
     ParallelSpec,
@@ -39,7 +41,7 @@ from s1sweep.spec import (
 )
 from s1sweep.spec.control import StepConditionalSpec, TokenConditionalSpec, forced_on_top
 from s1sweep.store import Store
-from s1sweep.training import conditional, sft
+from s1sweep.training import conditional, grpo, sft
 
 KINDS = ("select", "train", "decode", "grade")
 
@@ -96,6 +98,9 @@ class Plan:
         if isinstance(cell.train, SftSpec):
             ids["select"] = self._select(cell)
             ids["train"] = inputs["checkpoint"] = self._train(cell, cell.train, ids["select"])
+        elif isinstance(cell.train, GrpoSpec):
+            ids["select"] = self._select(cell)
+            ids["train"] = inputs["checkpoint"] = self._grpo(cell, cell.train, ids["select"])
         else:
             notes.append("no training: pool and data make no difference")
         ids["decode"] = self._decode(cell, inputs, notes)
@@ -145,6 +150,21 @@ class Plan:
             {"data": select_id},
             {"model": model_digest(cell.model)},
             {"train.sft": sft.VERSION, **({"train.conditional": conditional.VERSION} if wanted else {})},
+        )
+
+    def _grpo(self, cell: CellSpec, train: GrpoSpec, select_id: str) -> str:
+        """On top of the same fine-tuning that the arm without GRPO has."""
+        if train.grader not in GRADERS:
+            raise invalid("train.grader", train.grader, GRADERS)
+        before = {"checkpoint": self._train(cell, train.sft, select_id)} if train.sft else {}
+        arm = select_id.removeprefix("select-").rsplit("-", 1)[0]
+        return self._stage(
+            "train",
+            f"{cell.model.name}-{arm}-grpo",
+            GrpoStage(model=cell.model, train=train.model_copy(update={"sft": None})),  # its stage's id is hashed
+            {"data": select_id, **before},
+            {"model": model_digest(cell.model)},
+            {"train.grpo": grpo.VERSION, "grader": GRADERS[train.grader].version},
         )
 
     def _decode(self, cell: CellSpec, inputs: dict[str, str], notes: list[str]) -> str:

@@ -23,7 +23,7 @@ from s1sweep.runtime.display import Display
 from s1sweep.runtime.job import Outcome
 from s1sweep.runtime.policy import Capacity
 from s1sweep.runtime.scheduler import Scheduler, request
-from s1sweep.spec import CellConfig, Placement, SftSpec
+from s1sweep.spec import CellConfig, GrpoSpec, Placement, SftSpec
 from s1sweep.store import Store, Sweep
 from s1sweep.training.recipe import split_batch
 
@@ -209,6 +209,9 @@ class Session:
 
 def _check_training(config: CellConfig) -> None:
     """Raise UserError if this placement cannot split the batch."""
-    if isinstance(config.cell.train, SftSpec):
-        here = config.placement
-        split_batch(config.cell.train.batch_size, here.train_workers, here.micro_batch)
+    here, train = config.placement, config.cell.train
+    if isinstance(train, GrpoSpec):
+        split_batch(train.prompts_per_step * train.num_generations, here.train_workers, here.micro_batch)
+        train = train.sft or train
+    if isinstance(train, SftSpec):
+        split_batch(train.batch_size, here.train_workers, here.micro_batch)

@@ -21,7 +21,7 @@ from s1sweep.decoding import decode
 from s1sweep.decoding.methods import METHODS
 from s1sweep.grading import grade
 from s1sweep.grading.graders import GRADERS
-from s1sweep.training import conditional, sft
+from s1sweep.training import conditional, grpo, sft
 from tests.helpers import ROOT
 
 TABLE = ROOT / "tests/golden/components.json"
@@ -32,6 +32,7 @@ COMPONENTS: dict[str, tuple[int | list[int], list[str]]] = {
     "select": (select.VERSION, ["s1sweep/data/select.py"]),
     "rules": ([rules.VERSION, *(r.version for r in rules.RULES.values())], ["s1sweep/data/rules.py"]),
     "train.sft": (sft.VERSION, [f"s1sweep/training/{name}.py" for name in TRAIN]),
+    "train.grpo": (grpo.VERSION, ["s1sweep/training/grpo.py"]),
     "train.conditional": (conditional.VERSION, ["s1sweep/training/conditional.py"]),
     "decode": (
         decode.VERSION,

@@ -56,7 +56,7 @@ def test_plan_warns_with_numbers() -> None:
     assert any(
         "placement.gpu_memory_gb=80" in note and "placement.gradient_checkpointing=true" in note for note in notes
     )
-    assert any("block_size=78 would cut about" in note for note in notes)
+    assert any("block_size=78 would cut at least" in note for note in notes)
 
 
 def test_table_8_compares_truncated_with_whole_rows() -> None:

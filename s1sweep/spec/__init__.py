@@ -30,7 +30,7 @@ from s1sweep.spec.control import (
 )
 from s1sweep.spec.data import DataSpec, PoolSpec
 from s1sweep.spec.task import TaskSpec
-from s1sweep.spec.training import LoraSpec, NoTraining, SftSpec
+from s1sweep.spec.training import GrpoSpec, LoraSpec, NoTraining, SftSpec
 
 
 class DelimiterSpec(Spec):
@@ -105,7 +105,7 @@ class CellSpec(Spec):
     parallel: ParallelSpec
     scorer: ScorerSpec
     model: ModelSpec
-    train: Annotated[NoTraining | SftSpec, Field(discriminator="kind")]
+    train: Annotated[NoTraining | SftSpec | GrpoSpec, Field(discriminator="kind")]
     task: TaskSpec
     sampling: SamplingSpec
 
@@ -181,6 +181,13 @@ class TrainStage(Spec):
     format: Annotated[TrainingFormat | None, Neutral(None)] = None
 
 
+class GrpoStage(Spec):
+    """Train `model`, or the `checkpoint` input if there is one, on the questions of the `data` input."""
+
+    model: ModelSpec
+    train: GrpoSpec
+
+
 class DecodeStage(Spec):
     """Decode one task with one checkpoint under one method; `sampling.samples` counts those of every parallel vote."""
 
@@ -199,7 +206,7 @@ class GradeStage(Spec):
     parallel: Annotated[ParallelSpec | None, Neutral(None)] = None
 
 
-StageSpec = SelectStage | TrainStage | DecodeStage | GradeStage
+StageSpec = SelectStage | TrainStage | GrpoStage | DecodeStage | GradeStage
 STAGE_TYPES: dict[str, type[StageSpec]] = {
     "select": SelectStage,
     "train": TrainStage,
@@ -209,7 +216,8 @@ STAGE_TYPES: dict[str, type[StageSpec]] = {
 
 __all__ = [
     "COMPUTE", "STAGE_TYPES", "BudgetForcingSpec", "Cap", "CellConfig", "CellSpec", "DataSpec", "DecodeStage",
-    "DelimiterSpec", "Excluded", "ExtrapolationSpec", "ForcedSpec", "GradeStage", "LoraSpec", "MethodSpec", "ModelSpec",
+    "DelimiterSpec", "Excluded", "ExtrapolationSpec", "ForcedSpec", "GradeStage", "GrpoSpec", "GrpoStage",
+    "LoraSpec", "MethodSpec", "ModelSpec",
     "Neutral", "NoTraining", "ParallelSpec", "Placement", "PoolSpec", "RebaseSpec", "SamplingSpec", "ScorerSpec",
     "SelectStage", "SftSpec", "Spec", "StageSpec", "TaskSpec", "Tracking", "TrainStage", "TrainingFormat", "Where",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Specs of training: the control arm without, and supervised fine-tuning."""
+"""Specs of training: the control arm without, supervised fine-tuning, and GRPO after it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from s1sweep.spec.base import Neutral, Spec
+from s1sweep.spec.base import Name, Neutral, Spec
 
 
 class NoTraining(Spec):
@@ -73,3 +73,24 @@ class SftSpec(Spec):
         if self.match == "tokens":
             used["match"] = "tokens"
         return self.model_copy(update=unused | used)
+
+
+class GrpoSpec(Spec):
+    """GRPO with a verifiable reward (arXiv 2402.03300), after fine-tuning as `sft` says or on the base model itself.
+
+    A step draws `num_generations` completions, of at most `max_completion_length` tokens, to each of
+    `prompts_per_step` questions of the subset; `beta` weighs the divergence from where it began.
+    """
+
+    kind: Literal["grpo"]
+    sft: SftSpec | None
+    grader: Name
+    steps: Annotated[int, Field(ge=1)]
+    prompts_per_step: Annotated[int, Field(ge=1)]
+    num_generations: Annotated[int, Field(ge=2)]
+    max_completion_length: Annotated[int, Field(ge=1)]
+    learning_rate: Annotated[float, Field(gt=0)]
+    beta: Annotated[float, Field(ge=0)]
+    temperature: Annotated[float, Field(gt=0)]
+    precision: Literal["float32", "bfloat16"]
+    seed: Annotated[int, Field(ge=0)]

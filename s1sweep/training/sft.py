@@ -18,9 +18,9 @@ from s1sweep.data.select import ROWS
 from s1sweep.identity import digest
 from s1sweep.identity import encode as plain
 from s1sweep.runtime.job import Done, LaunchRanks, Resources
-from s1sweep.spec import TrainStage
+from s1sweep.spec import GrpoStage, TrainStage
 from s1sweep.store import CHECKPOINTS
-from s1sweep.training import checkpoints
+from s1sweep.training import checkpoints, grpo
 from s1sweep.training.encode import encode
 from s1sweep.training.rank import CHECKPOINT, HISTORY, SUMMARY, train_rank
 from s1sweep.training.recipe import split_batch, total_steps
@@ -31,12 +31,19 @@ VERSION = 1
 
 
 def run(
-    spec: TrainStage, inputs: Mapping[str, Path], out: Path, resources: Resources, launch_ranks: LaunchRanks, **_: Any
+    spec: TrainStage | GrpoStage,
+    inputs: Mapping[str, Path],
+    out: Path,
+    resources: Resources,
+    launch_ranks: LaunchRanks,
+    **_: Any,
 ) -> Done:
     """Train; write `checkpoint/` (safetensors and tokenizer) and `history.jsonl` (one logged step a line).
 
     Goes on from the newest step checkpoint of an earlier attempt.
     """
+    if isinstance(spec, GrpoStage):
+        return grpo.run(spec, inputs, out, resources, launch_ranks)
     split = split_batch(spec.train.batch_size, resources.train_workers, resources.micro_batch, resources.halve_batch)
     scratch = out / "encoded"
     scratch.mkdir()

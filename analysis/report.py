@@ -10,16 +10,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from s1sweep.data.pool import read_jsonl
 from s1sweep.store import Store, Sweep
 
 from . import papertables, plots, results
 from .curves import styles
-from .labels import Column, arm, arm_label, arm_order, axis_value, columns, shown, task_label, varying_axes
+from .labels import Column, arm, arm_order, columns, task_label
 from .noise import noise_floors
 from .results import CellResult, record_of
 from .samples import samples, script_json
 from .tables import percent
+from .trainings import trainings
 
 SYNTHETIC = "Synthetic: the packaged testbed made these figures. They are not evidence about language models."
 GLYPHS = {"o": "●", "s": "■", "D": "◆", "^": "▲", "v": "▼", "P": "✚", "X": "✖", "*": "★"}
@@ -79,7 +79,7 @@ def _context(sweep: Sweep) -> dict[str, Any]:
         "panels": {task: Markup(svg) for task, svg in plots.panels_svg(cells).items()},
         "arms": [(look.labels[which], colour, which in look.hollow) for which, colour in look.colours.items()],
         "strings": [(look.string_label(string), GLYPHS[look.marker(string)]) for string in look.strings],
-        "trainings": _trainings(sweep.store, cells),
+        "trainings": trainings(sweep.store, cells),
         "noise": [str(floor) for floor in noise_floors(cells)],
         "failures": _failures(sweep.store, cells),
         "made": _provenance(sweep.store, cells),
@@ -97,37 +97,6 @@ def _named(axis: Column, i: int) -> str:
 def _testbed(cell: CellResult) -> bool:
     trained = cell.spec["train"]["kind"] != "none"
     return cell.spec["model"]["source"] == "testbed" or (trained and cell.spec["pool"]["path"] is None)
-
-
-def _trainings(store: Store, cells: Sequence[CellResult]) -> list[dict[str, Any]]:
-    """One row per distinct training: its arm, summary and losses by logged step; a reason where it has no record."""
-    found: dict[str, CellResult] = {cell.stages["train"]: cell for cell in cells if "train" in cell.stages}
-    arms = [arm(cell) for cell in found.values()]
-    recipes = [
-        axis
-        for axis in varying_axes(list(found.values()))
-        if axis.split(".")[0] in ("pool", "curation", "model", "train")
-    ]
-    rows = []
-    for stage, cell in sorted(found.items(), key=lambda item: arm_order(arm(item[1]))):
-        form = cell.spec["method"]["kind"] if cell.spec["method"].get("trained_on") == "own" else ""
-        names = [
-            arm_label(arm(cell), arms),
-            *([f"in the format of {form}"] if form else []),
-            *(f"{axis}={shown(axis_value(cell, axis))}" for axis in recipes),
-        ]
-        row: dict[str, Any] = {"arm": ", ".join(names), "stage": stage, "losses": []}
-        record = record_of(store, stage)
-        if record:
-            row |= record["result"]["summary"]
-            row["seconds"] = record["provenance"].get("cost", {}).get("train_seconds")
-            history = store.outputs(stage) / "history.jsonl"
-            row["losses"] = [step["loss"] for step in read_jsonl(history)] if history.exists() else []
-        else:
-            failure = store.failure(stage)
-            row["missing"] = f"failed: {failure['message']}" if failure else "not run yet"
-        rows.append(row)
-    return rows
 
 
 def _failures(store: Store, cells: Sequence[CellResult]) -> list[dict[str, Any]]:

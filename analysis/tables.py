@@ -14,6 +14,9 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
+from s1sweep.store import Store
+
+from . import trainings
 from .clean import Clean
 from .labels import Column, axis_value, columns, task_label
 from .noise import noise_floors
@@ -56,11 +59,15 @@ def csv_text(cells: Sequence[CellResult], clean: Sequence[Clean | None] | None =
 
 
 def show(
-    cells: Sequence[CellResult], console: Console | None = None, clean: Sequence[Clean | None] | None = None
+    cells: Sequence[CellResult],
+    console: Console | None = None,
+    clean: Sequence[Clean | None] | None = None,
+    store: Store | None = None,
 ) -> None:
     """Print the table of some cells: the axes that vary, accuracy in percent with its 95 % interval, and its cost.
 
-    `clean` gives each cell's accuracy on the questions that no arm has seen, in the cells' order.
+    `clean` gives each cell's accuracy on the questions that no arm has seen, in the cells' order. Given their store,
+    the trainings behind them too.
     """
     console = console or Console(highlight=False)
     if not cells:
@@ -84,6 +91,9 @@ def show(
     console.print(table)
     for line in notes:
         console.print(line, style="dim", markup=False, soft_wrap=not console.is_terminal)
+    if store is not None and (made := trainings.table(trainings.trainings(store, cells))) is not None:
+        console.print()
+        console.print(made)
 
 
 def _list(cells: Sequence[CellResult], axes: Sequence[Column], clean: Sequence[Clean | None] | None = None) -> Table:

@@ -149,7 +149,7 @@ def results(sweep: str | None, as_json: bool, as_csv: bool, clean: bool, root: s
     elif as_csv:
         click.echo(tables.csv_text(cells, kept), nl=False)
     else:
-        tables.show(cells, clean=kept)
+        tables.show(cells, clean=kept, store=store)
 
 
 @main.command()
@@ -227,6 +227,7 @@ def _planned(session: Any) -> dict[str, Any]:
             "train_tokens": estimate.train_tokens,
             "gpu_hours": estimate.gpu_hours,
         },
+        "trainings": session.train_notes(),
     }
 
 
@@ -246,6 +247,8 @@ def _print_plan(shown: dict[str, Any], session: Any) -> None:
         f"about {estimate['decode_tokens']:,} tokens to decode, "
         f"{estimate['train_tokens']:,} to train, {estimate['gpu_hours']:g} GPU hours."
     )
+    for note in shown["trainings"]:
+        console.print(f"{note}." if note.startswith("WARNING") else f"Note: {note}.", style="dim", markup=False)
     for note in sorted({note for cell in session.plan.cells for note in cell.notes}):
         console.print(f"Note: {note}.", style="dim")
     console.print(f"Store: {session.store.root}", style="dim")
@@ -260,7 +263,7 @@ def _after_run(session: Any) -> None:
     sweep = session.sweep
     keys = {cell.key for cell in session.plan.cells}
     cells = [cell for cell in found.load(sweep) if cell.key in keys]
-    tables.show(cells)
+    tables.show(cells, store=session.store)
     reused = len(session.plan.stages) - session.executed - len(session.failed) - len(session.blocked)
     click.echo(f"Sweep {sweep.name}: {len(cells)} cells, {session.executed} stages run, {reused} reused.")
     for line in tracking.publish(sweep, session.config.tracking):

@@ -1,12 +1,13 @@
 """What a plan will cost, before it runs. Pure arithmetic on specs; every assumption is a named number here.
 
-Floating-point work is 6 x parameters x tokens for training and 2 x parameters x tokens for decoding (forward only).
+Floating-point work is 6 x parameters x tokens for training, and 6 x layers x width x length for each token's attention;
+2 x parameters x tokens for decoding (forward only).
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
@@ -14,9 +15,12 @@ from typing import Any
 from s1sweep.plan import Plan, Stage
 from s1sweep.spec import DecodeStage, Placement, PoolSpec, PoolStage, SelectStage, SftSpec, TrainStage
 from s1sweep.tasks import question_count
-from s1sweep.training.sft import total_steps
+from s1sweep.training.memory import advice, memory, shape
+from s1sweep.training.recipe import split_batch, total_steps
 
-TRAIN_EFFICIENCY = 0.35  # share of peak that a full fine-tune reaches
+# Share of peak that a full fine-tune reaches. s1's two published runs of a 32B model on 16 H100 imply 0.20 and 0.16.
+TRAIN_EFFICIENCY = 0.17
+PUBLISHED = {"s1k": 7.0, "s1_59k": 394.0}  # H100 hours of five epochs of a 32B model (s1 paper, sections 1 and 5.1)
 DECODE_EFFICIENCY = 0.05  # decoding is bound by memory bandwidth, not by arithmetic
 EXTENSION_SHARE = 0.3  # an ignored end adds about this share of the natural length
 CHARS_PER_TOKEN = 4
@@ -41,7 +45,7 @@ def estimate(plan: Plan, stages: Mapping[str, Stage], placement: Placement) -> E
         if isinstance(stage.spec, TrainStage):
             tokens = _train_tokens(plan, stage, stage.spec)
             train_tokens += tokens
-            flops += 6 * stage.spec.model.parameters * tokens / TRAIN_EFFICIENCY
+            flops += train_flops(stage.spec.model.parameters, tokens, _length(plan, stage, stage.spec))
     sessions: dict[tuple[str, str], list[DecodeStage]] = defaultdict(list)
     for stage in stages.values():
         if isinstance(stage.spec, DecodeStage):
@@ -56,18 +60,70 @@ def estimate(plan: Plan, stages: Mapping[str, Stage], placement: Placement) -> E
     return Estimate(decode_tokens, train_tokens, round(hours, 4))
 
 
+def train_flops(parameters: float, tokens: float, length: float) -> float:
+    """Floating-point work of a training at the stated efficiency; `length` is a row's mean tokens."""
+    width, layers = shape(parameters)
+    return tokens * (6 * parameters + 6 * layers * width * length) / TRAIN_EFFICIENCY
+
+
+def train_notes(plan: Plan, stages: Mapping[str, Stage], placement: Placement) -> list[str]:
+    """What to know before the trainings start: memory, truncation, and the published cost where it can be compared."""
+    found: dict[str, int] = {}
+    for stage in stages.values():
+        if isinstance(stage.spec, TrainStage):
+            for line in _notes_of(plan, stage, stage.spec, placement):
+                found[line] = found.get(line, 0) + 1
+    return [f"{line} ({n} trainings)" if n > 1 else line for line, n in found.items()]
+
+
+def _notes_of(plan: Plan, stage: Stage, spec: TrainStage, here: Placement) -> Iterator[str]:
+    train, lengths, pool = spec.train, _lengths(plan, stage), _pool_of(plan, stage)
+    micro = split_batch(train.batch_size, here.train_workers, here.micro_batch).micro
+    need = memory(spec.model.parameters, train, here, micro, round(lengths[0]) if lengths else train.block_size)
+    parts = f"states {need.states:.3g}, activations {need.activations:.3g}, rest {need.rest:.3g}"
+    if here.gpus_per_train_worker:
+        yield f"training {spec.model.name} takes about {need.total:.0f} GB of each GPU ({parts})"
+    if here.gpus_per_train_worker and here.gpu_memory_gb and need.total > here.gpu_memory_gb:
+        yield (
+            f"WARNING: that is more than placement.gpu_memory_gb={here.gpu_memory_gb:g}: it will not fit; "
+            f"what helps: {advice(train, here, micro)}"
+        )
+    long = sum(length > train.block_size for length in lengths)
+    if long:
+        lost = sum(length - train.block_size for length in lengths if length > train.block_size)
+        yield (
+            f"train.block_size={train.block_size} would cut at least {long} of {len(lengths)} rows of the subset "
+            f"({100 * long / len(lengths):.0f} %), and {100 * lost / sum(lengths):.0f} % of their tokens: the ends of "
+            "traces and their answers"
+        )
+    if pool.name in PUBLISHED and 25e9 < spec.model.parameters < 40e9:
+        flops = train_flops(spec.model.parameters, _train_tokens(plan, stage, spec), _length(plan, stage, spec))
+        hours = flops / (here.gpu_tflops * 1e12) / 3600
+        yield f"training costs about {hours:.3g} GPU hours; s1 paper, {pool.name}: {PUBLISHED[pool.name]:g} H100 hours"
+
+
+def _lengths(plan: Plan, stage: Stage) -> list[float]:
+    """About how many tokens each row of the training has, longest first; none where the rows are not known yet."""
+    rows = plan.subsets.get(stage.inputs["data"], ())
+    return sorted(((r.trace_tokens or 0) + r.question_chars / CHARS_PER_TOKEN for r in rows), reverse=True)
+
+
+def _length(plan: Plan, stage: Stage, spec: TrainStage) -> float:
+    """Mean tokens of a training's rows, after truncation."""
+    lengths = _lengths(plan, stage)
+    if lengths:
+        return fmean(min(length, spec.train.block_size) for length in lengths)
+    mean = (_pool_of(plan, stage).mean_trace_tokens or TRACE_TOKENS) + QUESTION_TOKENS
+    return min(mean, spec.train.block_size)
+
+
 def _train_tokens(plan: Plan, stage: Stage, spec: TrainStage) -> int:
     train: SftSpec = spec.train
-    rows = plan.subsets.get(stage.inputs["data"])
-    if rows is not None:
-        size, mean = len(rows), fmean((r.trace_tokens or 0) + r.question_chars / CHARS_PER_TOKEN for r in rows)
-    else:
-        select = plan.stages[stage.inputs["data"]].spec
-        assert isinstance(select, SelectStage)
-        pool = _pool_of(plan, stage)
-        size = select.data.size or pool.rows or POOL_ROWS
-        mean = (pool.mean_trace_tokens or TRACE_TOKENS) + QUESTION_TOKENS
-    return round(total_steps(train, size) * min(train.batch_size, size) * min(mean, train.block_size))
+    select = plan.stages[stage.inputs["data"]].spec
+    assert isinstance(select, SelectStage)
+    size = len(_lengths(plan, stage)) or select.data.size or _pool_of(plan, stage).rows or POOL_ROWS
+    mean = _length(plan, stage, spec)
+    return round(total_steps(train, size, size * mean) * min(train.batch_size, size) * mean)
 
 
 def _pool_of(plan: Plan, stage: Stage) -> PoolSpec:

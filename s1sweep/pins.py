@@ -16,7 +16,7 @@ from typing import Any, get_args
 from s1sweep.errors import UserError
 from s1sweep.hub import Kind
 from s1sweep.sources import hub_name, model_path, tokenizer_path
-from s1sweep.spec import CellSpec, CurationSpec, ModelSpec, PoolSpec, ScorerSpec, SftSpec, TaskSpec
+from s1sweep.spec import CellSpec, CurationSpec, ModelSpec, NoTraining, PoolSpec, ScorerSpec, TaskSpec
 
 FILE = "pins.json"
 Pins = Mapping[str, Mapping[str, str]]  # kind -> hub id -> commit
@@ -46,7 +46,7 @@ class Use:
 def uses(cell: CellSpec) -> list[Use]:
     """The hub repositories that a cell reads: of the groups that make a difference to it."""
     found = [_model("model", cell.model), _dataset("task", cell.task)]
-    if isinstance(cell.train, SftSpec):
+    if not isinstance(cell.train, NoTraining):
         found.append(_dataset("pool", cell.pool))
         found += _curation(cell.curation)
     if cell.method.kind == "rebase" or cell.parallel.scored:

@@ -34,6 +34,8 @@ from s1sweep.spec import (
     ExtrapolationSpec,
     ForcedSpec,
     GradeStage,
+    GrpoSpec,
+    GrpoStage,
     LengthSpec,
     MethodSpec,
     ParallelSpec,
@@ -48,7 +50,7 @@ from s1sweep.spec import (
 from s1sweep.spec.control import StepConditionalSpec, TokenConditionalSpec, forced_on_top
 from s1sweep.store import Store
 from s1sweep.tasks import question_count, task_content
-from s1sweep.training import conditional, sft
+from s1sweep.training import conditional, grpo, sft
 
 KINDS = ("pool", "curate", "select", "train", "decode", "grade")
 
@@ -107,6 +109,9 @@ class Plan:
         if isinstance(cell.train, SftSpec):
             self._select(cell, ids)
             ids["train"] = inputs["checkpoint"] = self._train(cell, cell.train, ids["select"])
+        elif isinstance(cell.train, GrpoSpec):
+            self._select(cell, ids)
+            ids["train"] = inputs["checkpoint"] = self._grpo(cell, cell.train, ids["select"])
         else:
             notes.append("no training: pool and data make no difference")
         ids["decode"] = self._decode(cell, inputs, notes)
@@ -166,10 +171,25 @@ class Plan:
         return self._stage(
             "train",
             f"{cell.model.name}-{arm}" + (f"-{SHORT[wanted.kind]}" if wanted else ""),
-            TrainStage(model=cell.model, train=train, format=wanted),
+            TrainStage(model=cell.model, train=train.canonical(), format=wanted),
             {"data": select_id},
             {"model": model_digest(cell.model)},
             {"train.sft": sft.VERSION, **({"train.conditional": conditional.VERSION} if wanted else {})},
+        )
+
+    def _grpo(self, cell: CellSpec, train: GrpoSpec, select_id: str) -> str:
+        """On top of the same fine-tuning that the arm without GRPO has."""
+        if train.grader not in GRADERS:
+            raise invalid("train.grader", train.grader, GRADERS)
+        before = {"checkpoint": self._train(cell, train.sft, select_id)} if train.sft else {}
+        arm = select_id.removeprefix("select-").rsplit("-", 1)[0]
+        return self._stage(
+            "train",
+            f"{cell.model.name}-{arm}-grpo",
+            GrpoStage(model=cell.model, train=train.model_copy(update={"sft": None})),  # its stage's id is hashed
+            {"data": select_id, **before},
+            {"model": model_digest(cell.model)},
+            {"train.grpo": grpo.VERSION, "grader": GRADERS[train.grader].version},
         )
 
     def _decode(self, cell: CellSpec, inputs: dict[str, str], notes: list[str]) -> str:

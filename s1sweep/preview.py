@@ -16,7 +16,7 @@ from s1sweep.errors import UserError
 from s1sweep.grading.graders import GRADERS
 from s1sweep.plan import check, training_format
 from s1sweep.sources import model_digest
-from s1sweep.spec import CellSpec, ForcedSpec, NoTraining
+from s1sweep.spec import CellSpec, ForcedSpec, GrpoSpec, SftSpec
 from s1sweep.tasks import question_count, questions, questions_digest, task_content
 from s1sweep.training.format import IGNORE, example
 
@@ -67,13 +67,14 @@ def _prompt(cell: CellSpec) -> Section:
 
 
 def _row(cell: CellSpec) -> Section:
-    if isinstance(cell.train, NoTraining):
-        return {"error": "train=none: nothing is trained"}
+    train = cell.train.sft if isinstance(cell.train, GrpoSpec) else cell.train
+    if not isinstance(train, SftSpec):
+        return {"error": f"train={cell.train.kind}: nothing is fine-tuned on rows"}
     row = next((row for row in checked(cell.pool) if row.thinking.strip()), None)
     if row is None:
         return {"error": "no row of the pool has a trace"}
     tokenizer, chat = load_tokenizer(cell.model), _chat(cell)
-    made = example(row, cell.model, tokenizer, cell.train.block_size, training_format(cell))
+    made = example(row, cell.model, tokenizer, train.block_size, training_format(cell))
     pairs = zip(made.input_ids, made.labels, strict=True)
     parts = [
         {"loss": loss, "text": chat.decode([i for i, _ in group])}
@@ -81,7 +82,7 @@ def _row(cell: CellSpec) -> Section:
     ]
     with_loss = sum(label != IGNORE for label in made.labels)
     counts = {"with_loss": with_loss, "without": len(made.labels) - with_loss, "cut": made.lost}
-    return {"id": row.id, "parts": parts, "tokens": counts, "block_size": cell.train.block_size}
+    return {"id": row.id, "parts": parts, "tokens": counts, "block_size": train.block_size}
 
 
 def _marks(cell: CellSpec) -> Section:

@@ -16,7 +16,7 @@ from typing import Any
 from s1sweep import pins
 from s1sweep.compose import CellReturn
 from s1sweep.errors import UserError
-from s1sweep.estimate import Estimate, estimate
+from s1sweep.estimate import Estimate, estimate, train_notes
 from s1sweep.identity import digest
 from s1sweep.plan import Cell, Plan, Stage, axes_of
 from s1sweep.runtime.backend import Backend, InProcessBackend
@@ -24,9 +24,10 @@ from s1sweep.runtime.display import Display
 from s1sweep.runtime.job import Outcome
 from s1sweep.runtime.policy import Capacity
 from s1sweep.runtime.scheduler import Scheduler, request
-from s1sweep.spec import CellConfig, Placement
+from s1sweep.spec import CellConfig, GrpoSpec, Placement, SftSpec
 from s1sweep.store import Store, Sweep
 from s1sweep.tasks import questions
+from s1sweep.training.recipe import split_batch
 
 
 @dataclass
@@ -73,6 +74,7 @@ class Session:
         """Plan a batch, and run it unless only a plan is wanted."""
         for config in configs:
             self._agree(config)
+            _check_training(config)
         known = pins.read(self.store.root)
         cells = [self.plan.add(pins.pinned(config.cell, known), axes_of(config)) for config in configs]
         if not self.run:
@@ -91,6 +93,9 @@ class Session:
 
     def estimate(self) -> Estimate:
         return estimate(self.plan, self.missing(), self.placement)
+
+    def train_notes(self) -> list[str]:
+        return train_notes(self.plan, self.missing(), self.placement)
 
     # --- running
 
@@ -121,6 +126,11 @@ class Session:
                     "Lower placement.gpus, use placement=laptop for the CPU, "
                     "or give placement.ray_address of a cluster."
                 )
+        if here.train_strategy == "fsdp2" and not here.gpus_per_train_worker:
+            raise UserError(
+                "placement.train_strategy=fsdp2 needs GPUs, and placement.gpus_per_train_worker=0: on CPUs the trainer "
+                "would ignore it. Give placement.train_strategy=ddp, or a placement with GPUs."
+            )
         needs = {kind: request(kind, here) for kind in ("train", "decode")}
         for kind, need in needs.items():
             if here.ray_address is None and need.gpus > here.gpus:
@@ -201,3 +211,13 @@ class Session:
             stopped = [name for name in cell.stages.values() if name in self.failed]
             return CellReturn(None, f"{stopped[0]} failed: {self.failed[stopped[0]].message}" if stopped else "not run")
         return CellReturn(float(record["result"]["summary"][objective]), None)
+
+
+def _check_training(config: CellConfig) -> None:
+    """Raise UserError if this placement cannot split the batch."""
+    here, train = config.placement, config.cell.train
+    if isinstance(train, GrpoSpec):
+        split_batch(train.prompts_per_step * train.num_generations, here.train_workers, here.micro_batch)
+        train = train.sft or train
+    if isinstance(train, SftSpec):
+        split_batch(train.batch_size, here.train_workers, here.micro_batch)

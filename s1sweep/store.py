@@ -2,6 +2,7 @@
 
     <root>/stages/<stage id>/<attempt>/...     what an attempt wrote, and its log
     <root>/stages/<stage id>/record.json       published last and once: no record means not done
+    <root>/stages/<stage id>/checkpoints/      what the next attempt goes on from; removed when the record is there
     <root>/stages/<stage id>/failed.json       the last failure that a retry would only repeat
     <root>/sweeps/<name>/cells.jsonl           append-only cells of a sweep
     <root>/sweeps/<name>/sweep.json            name, notes, tags, creation
@@ -21,6 +22,7 @@ import json
 import os
 import platform
 import secrets
+import shutil
 import socket
 import sys
 import time
@@ -38,7 +40,9 @@ from s1sweep.identity import digest, file_sha256
 SCHEMA = 1  # of record.json
 LOG = "log.txt"
 PROGRESS = "progress.json"
-_UNPUBLISHED = {LOG, PROGRESS}
+TIMING = "timing.jsonl"
+CHECKPOINTS = "checkpoints"
+_UNPUBLISHED = {LOG, PROGRESS, TIMING}
 
 
 class RecordMismatch(UserError):
@@ -123,7 +127,9 @@ class Store:
             },
         }
         (self.stage_dir(stage_id) / "failed.json").unlink(missing_ok=True)
-        return _create(self.stage_dir(stage_id) / "record.json", record)
+        first = _create(self.stage_dir(stage_id) / "record.json", record)
+        shutil.rmtree(self.stage_dir(stage_id) / CHECKPOINTS, ignore_errors=True)
+        return first
 
     def failure(self, stage_id: str) -> dict[str, Any] | None:
         """The failure that stands against a stage, or None."""
@@ -152,9 +158,14 @@ class Store:
 
     def progress(self, stage_id: str) -> dict[str, Any] | None:
         """What the newest attempt last said of itself."""
-        attempts = [p for p in _children(self.stage_dir(stage_id)) if p.is_dir()]
+        attempts = [p for p in _children(self.stage_dir(stage_id)) if p.is_dir() and p.name != CHECKPOINTS]
         newest = max(attempts, key=lambda p: p.name, default=None)
         return _read_json(newest / PROGRESS) if newest else None
+
+    def saved_step(self, stage_id: str) -> int:
+        """The latest step that an unfinished stage would go on from; 0 if it would begin anew."""
+        steps = [p.name.rpartition("-")[2] for p in _children(self.stage_dir(stage_id) / CHECKPOINTS)]
+        return max((int(step) for step in steps if step.isdigit()), default=0)
 
     # --- sweeps
 

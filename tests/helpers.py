@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from s1sweep.compose import cells_of
+from s1sweep.data.pool import ROWS
 from s1sweep.decoding.engine import Completion, Sampling
 from s1sweep.spec import CellConfig
 
@@ -77,3 +78,14 @@ class ScriptedEngine:
         """Sure of the first of the tokens where the script says it comes next, else of the last."""
         following = next(iter(self.stream(tuple(prompt_ids))), None)
         return tuple(0.0 if token == following else -20.0 for token in token_ids)
+
+
+def write_subset(config: CellConfig, out: Path) -> None:
+    """The rows that the cell's training would be given, in `out`, as its `select` stage leaves them."""
+    from s1sweep.plan import Plan
+
+    plan = Plan()
+    planned = plan.add(config.cell, {})
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / ROWS).open("w", encoding="utf-8") as f:
+        f.writelines(entry.read().model_dump_json() + "\n" for entry in plan.subsets[planned.stages["select"]])

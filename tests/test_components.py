@@ -22,12 +22,13 @@ from s1sweep.decoding import decode
 from s1sweep.decoding.methods import METHODS
 from s1sweep.grading import grade
 from s1sweep.grading.graders import GRADERS
-from s1sweep.training import conditional, sft
+from s1sweep.training import conditional, grpo, sft
 from tests.helpers import ROOT
 
 TABLE = ROOT / "tests/golden/components.json"
 
 DECODE = ("decode", "case", "trace", "readout", "rows", "segments", "blockfile", "chat", "vllm_engine")
+TRAIN = ("sft", "rank", "recipe", "encode", "format")
 COMPONENTS: dict[str, tuple[int | list[int], list[str]]] = {
     "pool": (ingest.VERSION, [f"s1sweep/data/{name}.py" for name in ("ingest", "pool", "raw")]),
     "curate": (curate.VERSION, ["s1sweep/data/curate.py"]),
@@ -37,7 +38,8 @@ COMPONENTS: dict[str, tuple[int | list[int], list[str]]] = {
         [rules.VERSION, *(r.version for r in rules.RULES.values())],
         [f"s1sweep/data/rules/{name}.py" for name in ("base", "plain", "domains", "s1k")],
     ),
-    "train.sft": (sft.VERSION, ["s1sweep/training/sft.py", "s1sweep/training/format.py"]),
+    "train.sft": (sft.VERSION, [f"s1sweep/training/{name}.py" for name in TRAIN]),
+    "train.grpo": (grpo.VERSION, ["s1sweep/training/grpo.py"]),
     "train.conditional": (conditional.VERSION, ["s1sweep/training/conditional.py"]),
     "decode": (
         decode.VERSION,

@@ -13,7 +13,7 @@ from tests.helpers import ROOT
 
 # Lower layers first; a file may import its own layer's package and anything above it in this list.
 LAYERS = [
-    ["s1sweep.errors", "s1sweep.spec", "s1sweep.runtime.job", "s1sweep.runtime.policy", "s1sweep.runtime.machine"],
+    ["s1sweep.errors", "s1sweep.spec", *(f"s1sweep.runtime.{n}" for n in ("job", "policy", "machine", "preemption"))],
     ["s1sweep.identity"],
     ["s1sweep.testbed"],
     ["s1sweep.hub"],
@@ -46,7 +46,7 @@ HOMES = {
     "transformers": ["s1sweep.training", "s1sweep.data.curation.length", "s1sweep.decoding.chat", "s1sweep.testbed"],
     "huggingface_hub": ["s1sweep.hub"],
     "datasets": ["s1sweep.hub", "s1sweep.training"],
-    "pyarrow": ["s1sweep.data.raw", "s1sweep.tasks"],
+    "pyarrow": ["s1sweep.data.raw", "s1sweep.tasks", "s1sweep.training.encode"],
     "matplotlib": ["s1sweep.analysis.plots"],
     "jinja2": ["s1sweep.analysis.report", "s1sweep.analysis.datacards"],
     "click": ["s1sweep.cli"],

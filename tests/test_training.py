@@ -9,9 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from s1sweep.errors import UserError
+from s1sweep.identity import digest
+from s1sweep.plan import Plan, axes_of
 from s1sweep.spec import SftSpec
+from s1sweep.training.encode import pack
 from s1sweep.training.format import IGNORE, example, response_text
-from s1sweep.training.sft import split_batch, total_steps, trainer_arguments
+from s1sweep.training.recipe import Split, split_batch, total_steps, trainer_arguments
 from tests.helpers import compose
 from tests.test_rules import row
 
@@ -59,12 +63,14 @@ def test_truncation_is_counted(tokenizer) -> None:
 def test_s1s_recipe() -> None:
     """s1 paper, appendix D, for 1,000 rows on 16 workers: 315 steps, 16 of them warm-up."""
     assert isinstance(S1, SftSpec)
-    arguments = trainer_arguments(S1, 1000, 16, None, Path("out"))
-    assert total_steps(S1, 1000) == 315
+    steps = total_steps(S1, 1000, 4.7e6)
+    assert steps == 315
+    arguments = trainer_arguments(S1, steps, split_batch(16, 16, None), {}, Path("out"))
     expected = {
         "per_device_train_batch_size": 1,
         "gradient_accumulation_steps": 1,
         "num_train_epochs": 5,
+        "max_steps": 315,
         "learning_rate": 1e-5,
         "lr_scheduler_type": "cosine",
         "warmup_steps": 16,
@@ -82,15 +88,71 @@ def test_s1s_recipe() -> None:
 @given(batch=st.integers(1, 64), workers=st.sampled_from([1, 2, 4, 8]), micro=st.none() | st.integers(1, 16))
 def test_workers_and_micro_batches_never_change_the_batch(batch: int, workers: int, micro: int | None) -> None:
     try:
-        per_device, accumulation = split_batch(batch, workers, micro)
-    except ValueError:
+        split = split_batch(batch, workers, micro)
+    except UserError:
         assert batch % workers or (batch // workers) % min(micro or batch, batch // workers)
         return
-    assert per_device * accumulation * workers == batch
-    assert micro is None or per_device <= micro
+    assert split.micro * split.accumulation * workers == batch
+    assert micro is None or split.micro <= micro
+    half = split_batch(batch, workers, micro, halve=True)
+    assert half.micro * half.accumulation * workers == batch
+    assert half.micro < split.micro or half.micro == split.micro == 1
 
 
 def test_steps_of_an_epoch_round_up() -> None:
     assert isinstance(CONFIG.train, SftSpec)
     by_epochs = CONFIG.train.model_copy(update={"steps": None, "epochs": 2.5, "batch_size": 16})
-    assert total_steps(by_epochs, 33) == math.ceil(2.5 * 3)
+    assert total_steps(by_epochs, 33, 1000) == math.ceil(2.5 * 3)
+
+
+def test_arms_can_match_in_epochs_steps_or_supervised_tokens() -> None:
+    """Equal epochs give the full pool 59 times the updates; equal tokens give it as many as its rows are long."""
+    small, full = (1000, 4.7e6), (59_000, 59_000 * 3600.0)
+
+    def steps(**given: object) -> tuple[int, int]:
+        spec = SftSpec.model_validate({**S1.model_dump(), **given})
+        return total_steps(spec, *small), total_steps(spec, *full)
+
+    assert steps(match="epochs") == (315, 5 * 3688)
+    assert steps(match="steps", steps=315) == (315, 315)
+    assert steps(match="tokens", tokens=5 * 4_700_000) == (315, 5 * 4_700_000 * 3688 // (59_000 * 3600) + 1)
+
+
+def test_a_match_needs_its_number() -> None:
+    with pytest.raises(UserError, match=r"train\.tokens=NUMBER"):
+        compose("data=random", "train.match=tokens")
+
+
+def test_what_a_match_does_not_use_makes_no_other_stage() -> None:
+    def ids(*overrides: str) -> set[str]:
+        plan = Plan()
+        return {plan.add(c.cell, axes_of(c)).stages["train"] for c in compose("data=random", *overrides)}
+
+    assert ids() == ids("train.match=steps", "train.epochs=1,5")
+    assert ids("train.steps=null", "train.epochs=2") == ids("train.match=epochs", "train.epochs=2", "train.steps=1,2")
+    assert len(ids("train.match=tokens", "train.tokens=9000", "train.epochs=1,2", "train.steps=1,2")) == 1
+    assert len(ids("train.match=tokens", "train.tokens=9000,9001")) == 2
+
+
+def test_ids_of_old_trainings_stand() -> None:
+    """New fields are absent from the hash while neutral; this id is that of a training from before they were there."""
+    plan = Plan()
+    for config in compose("data=random", "train=tiny,s1"):
+        plan.add(config.cell, axes_of(config))
+    trainings = [s for s in plan.stages.values() if s.kind == "train"]
+    assert [digest(s.hashed["spec"]["train"])[:12] for s in trainings] == ["6b50a99846ac", "a3f0ac518292"]
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=60))
+def test_packing_keeps_every_example_whole_and_once(lengths: list[int]) -> None:
+    blocks = pack(lengths, 40)
+    assert sorted(i for block in blocks for i in block) == list(range(len(lengths)))
+    assert all(sum(lengths[i] for i in block) <= 40 for block in blocks)
+    assert len(blocks) <= max(1, 2 * sum(lengths) // 40 + 1)
+
+
+@given(rows=st.integers(1, 200), workers=st.integers(1, 8), micro=st.integers(1, 8))
+def test_filler_rows_even_out_the_passes(rows: int, workers: int, micro: int) -> None:
+    split = Split(workers, micro, 1)
+    assert workers == 1 or (rows + split.filler(rows)) % (workers * micro) == 0
+    assert split.filler(rows) < workers * micro

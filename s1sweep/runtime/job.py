@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from s1sweep.runtime.preemption import mind
 from s1sweep.spec import Spec
 
-FailureKind = Literal["bug", "out_of_memory", "worker_lost", "cancelled"]
+FailureKind = Literal["bug", "out_of_memory", "worker_lost", "preempted", "cancelled"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,11 @@ class Resources:
     train_workers: int = 1
     gpus_per_train_worker: float = 0.0
     micro_batch: int | None = None
+    halve_batch: bool = False  # an attempt ran out of memory: half the rows a pass, the same batch
+    train_strategy: str = "ddp"
+    gradient_checkpointing: bool = False
+    cpu_offload: bool = False
+    checkpoint_every: int | None = None
     gpus_per_engine: int = 0
     kv_cache_mb: int | None = None
     traces: str | None = None  # where decoded blocks are kept; None keeps none
@@ -77,7 +84,12 @@ def launch_here(fn: RankFunction, config: dict[str, Any], resources: Resources) 
     """Run a per-rank function as the only rank, in this process."""
     if resources.train_workers != 1:
         raise ValueError("placement.train_workers > 1 needs placement.backend=ray")
-    fn(config)
+    before = mind()
+    try:
+        fn(config)
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)
 
 
 @dataclass(frozen=True)

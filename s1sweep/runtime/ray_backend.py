@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from s1sweep.errors import UserError
+from s1sweep.runtime import preemption
 from s1sweep.runtime.backend import Handle, lost
 from s1sweep.runtime.job import Job, Outcome, RankFunction, Resources
 from s1sweep.runtime.policy import Capacity
-from s1sweep.runtime.worker import execute, log_to
+from s1sweep.runtime.worker import classify, execute, log_to
 from s1sweep.spec import Placement
 from s1sweep.store import LOG
 
@@ -161,7 +162,7 @@ class _DecodeWorker:
 def launch_ranks(fn: RankFunction, config: dict[str, Any], resources: Resources) -> None:
     """Run a per-rank function under Ray Train."""
     from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.train.torch import TorchTrainer
     from ray.train.v2.api.exceptions import WorkerGroupError
 
     gpus = resources.gpus_per_train_worker
@@ -169,7 +170,7 @@ def launch_ranks(fn: RankFunction, config: dict[str, Any], resources: Resources)
         trainer = TorchTrainer(
             _rank,
             train_loop_config={"fn": fn, "config": config},
-            torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
+            torch_config=_torch_config("nccl" if gpus else "gloo"),
             scaling_config=ScalingConfig(
                 num_workers=resources.train_workers,
                 use_gpu=gpus > 0,
@@ -183,8 +184,31 @@ def launch_ranks(fn: RankFunction, config: dict[str, Any], resources: Resources)
         try:
             trainer.fit()
         except WorkerGroupError as error:
-            # What the rank raised, or what became of it, says more than that the group failed.
-            raise error.worker_failures[min(error.worker_failures)] from error
+            # What a rank raised says more than that the group failed, or that the others lost it.
+            failures = [failure for _, failure in sorted(error.worker_failures.items())]
+            raise next((f for f in failures if classify(f) != "worker_lost"), failures[0]) from error
+
+
+def _torch_config(backend: str) -> Any:
+    """Ray Train's own, but each rank heeds SIGTERM: ranks run in threads, where no handler can be set."""
+    from ray.train.torch import TorchConfig
+    from ray.train.torch.config import _TorchBackend
+
+    class Backend(_TorchBackend):
+        def on_start(self, worker_group: Any, backend_config: Any) -> None:
+            super().on_start(worker_group, backend_config)
+            worker_group.execute(_mind)
+
+    class Config(TorchConfig):
+        @property
+        def backend_cls(self) -> Any:
+            return Backend
+
+    return Config(backend=backend)
+
+
+def _mind() -> None:
+    preemption.mind()
 
 
 def _rank(loop: dict[str, Any]) -> None:

@@ -19,7 +19,12 @@ from s1sweep.runtime.policy import Waiting, decide
 from s1sweep.spec import Placement
 from s1sweep.store import Store
 
-RETRIED = ("worker_lost", "out_of_memory")
+# What to change where even half the micro-batch, or a second try, was too much.
+MEMORY = {
+    "train": "Lower train.block_size or placement.micro_batch, set placement.gradient_checkpointing=true, or take more "
+    "placement.train_workers with placement.train_strategy=fsdp2",
+    "decode": "Lower placement.kv_cache_mb or model.max_model_len, or raise placement.gpus_per_engine",
+}
 # What has begun is finished first, so that results come early and the engine runs beside the training.
 RANK = {"decode": 0, "pool": 1, "curate": 1, "select": 1, "train": 2, "grade": 3}
 BATCH = {"grade": 32}  # small stages travel together
@@ -46,6 +51,10 @@ def resources(placement: Placement, root: Path) -> Resources:
         train_workers=placement.train_workers,
         gpus_per_train_worker=placement.gpus_per_train_worker,
         micro_batch=placement.micro_batch,
+        train_strategy=placement.train_strategy,
+        gradient_checkpointing=placement.gradient_checkpointing,
+        cpu_offload=placement.cpu_offload,
+        checkpoint_every=placement.checkpoint_every,
         gpus_per_engine=placement.gpus_per_engine,
         kv_cache_mb=placement.kv_cache_mb,
         traces=str(root / "traces"),
@@ -72,6 +81,8 @@ class Scheduler:
         self._watch = watch
         self._running: dict[Handle, Job] = {}
         self._tries: Counter[str] = Counter()
+        self._halved: set[str] = set()  # stages that ran out of memory once
+        self._saved: dict[str, int] = {}  # the step that a preempted stage would go on from
         self._jobs = 0
         self._shards: dict[str, Job] = {}  # of engine sessions, not started yet
         self._shards_left: Counter[tuple[str, ...]] = Counter()  # by the stages of their session
@@ -155,7 +166,11 @@ class Scheduler:
             kind=kind,
             tasks=tasks,
             request=request(kind, self._placement),
-            resources=replace(resources(self._placement, self._store.root), shard=shard),
+            resources=replace(
+                resources(self._placement, self._store.root),
+                shard=shard,
+                halve_batch=not self._halved.isdisjoint(task.id for task in tasks),
+            ),
             root=str(self._store.root),
         )
 
@@ -170,13 +185,36 @@ class Scheduler:
                 # A lost worker may have published before it went.
                 progress.done.append(name)
                 continue
-            self._tries[name] += 1
-            if outcome.failure in RETRIED and self._tries[name] <= self._placement.max_retries:
+            if self._again(outcome):
                 progress.waiting.add(name)
                 continue
+            if outcome.failure == "out_of_memory":
+                what = MEMORY.get(job.kind, "Use a machine with more memory")
+                outcome = replace(outcome, message=f"{outcome.message.rstrip('.')}. {what}.")
             log = Path(outcome.log) if outcome.log else None
             self._store.mark_failed(name, outcome.failure or "bug", outcome.message, log)
             self._fail(outcome, stages, progress)
+
+    def _again(self, outcome: Outcome) -> bool:
+        """Whether a failed stage is tried again, by its class of failure.
+
+        preempted: free, as long as it gets further each time. worker_lost: `max_retries` times. out_of_memory: once, in
+        half the micro-batch. A bug: never.
+        """
+        name = outcome.stage_id
+        if outcome.failure == "out_of_memory":
+            first = name not in self._halved
+            self._halved.add(name)
+            return first
+        if outcome.failure == "preempted":
+            before, now = self._saved.get(name, 0), self._store.saved_step(name)
+            self._saved[name] = now
+            if now > before:
+                return True
+        if outcome.failure in ("preempted", "worker_lost"):
+            self._tries[name] += 1
+            return self._tries[name] <= self._placement.max_retries
+        return False
 
     def _collect_shard(self, job: Job, progress: Progress) -> None:
         """After the last shard the session itself runs, and decodes what a lost or failed shard left out."""

@@ -40,6 +40,9 @@ LOST = {
     "WorkerHealthCheckFailedError",
 }
 
+# What the other ranks of a training say of one that went away (gloo, NCCL).
+PEERS = ("connection closed by peer", "connection reset by peer", "remote process exited")
+
 
 def execute(job: Job, launch_ranks: LaunchRanks, own_process: bool) -> list[Outcome]:
     """Run a job's stages and publish their records. Never raises for a failing stage: it is an outcome.
@@ -120,9 +123,13 @@ def classify(error: BaseException) -> FailureKind:
     """The class of a failure, by the error and its causes."""
     seen: BaseException | None = error
     while seen is not None:
+        if type(seen).__name__ == "Preempted" or getattr(seen, "preempted", False):  # the latter is Ray's word for it
+            return "preempted"
         if type(seen).__name__ in LOST:
             return "worker_lost"
         text = f"{type(seen).__name__}: {seen}".lower()
+        if any(word in text for word in PEERS):
+            return "worker_lost"
         if isinstance(seen, MemoryError) or "out of memory" in text or "outofmemory" in text:
             return "out_of_memory"
         seen = seen.__cause__ or seen.__context__

@@ -30,7 +30,7 @@ from s1sweep.spec.control import (
 )
 from s1sweep.spec.data import CurationSpec, CurationStep, DataSpec, DecontaminateSpec, LengthSpec, PoolSpec
 from s1sweep.spec.task import TaskSpec
-from s1sweep.spec.training import NoTraining, SftSpec
+from s1sweep.spec.training import GrpoSpec, LoraSpec, NoTraining, SftSpec
 
 
 class DelimiterSpec(Spec):
@@ -106,7 +106,7 @@ class CellSpec(Spec):
     parallel: ParallelSpec
     scorer: ScorerSpec
     model: ModelSpec
-    train: Annotated[NoTraining | SftSpec, Field(discriminator="kind")]
+    train: Annotated[NoTraining | SftSpec | GrpoSpec, Field(discriminator="kind")]
     task: TaskSpec
     sampling: SamplingSpec
 
@@ -127,6 +127,11 @@ class Placement(Where):
     gpus_per_engine: Annotated[int, Field(ge=0)]
     engines: Annotated[int, Field(ge=1)]
     threads: Annotated[int, Field(ge=1)]
+    gpu_memory_gb: Annotated[float, Field(gt=0)] | None
+    train_strategy: Literal["ddp", "fsdp2"]
+    gradient_checkpointing: bool
+    cpu_offload: bool
+    checkpoint_every: Annotated[int, Field(ge=1)] | None
     micro_batch: Annotated[int, Field(ge=1)] | None
     kv_cache_mb: Annotated[int, Field(ge=16)] | None
     max_retries: Annotated[int, Field(ge=0)]
@@ -188,6 +193,13 @@ class TrainStage(Spec):
     format: Annotated[TrainingFormat | None, Neutral(None)] = None
 
 
+class GrpoStage(Spec):
+    """Train `model`, or the `checkpoint` input if there is one, on the questions of the `data` input."""
+
+    model: ModelSpec
+    train: GrpoSpec
+
+
 class DecodeStage(Spec):
     """Decode one task with one checkpoint under one method; `sampling.samples` counts those of every parallel vote."""
 
@@ -206,7 +218,7 @@ class GradeStage(Spec):
     parallel: Annotated[ParallelSpec | None, Neutral(None)] = None
 
 
-StageSpec = PoolStage | CurateStage | SelectStage | TrainStage | DecodeStage | GradeStage
+StageSpec = PoolStage | CurateStage | SelectStage | TrainStage | GrpoStage | DecodeStage | GradeStage
 STAGE_TYPES: dict[str, type[StageSpec]] = {
     "pool": PoolStage,
     "curate": CurateStage,
@@ -219,7 +231,7 @@ STAGE_TYPES: dict[str, type[StageSpec]] = {
 __all__ = [
     "COMPUTE", "STAGE_TYPES", "BudgetForcingSpec", "Cap", "CellConfig", "CellSpec", "CurateStage", "CurationSpec",
     "CurationStep", "DataSpec", "DecodeStage", "DecontaminateSpec", "DelimiterSpec", "Excluded", "ExtrapolationSpec",
-    "ForcedSpec", "GradeStage", "LengthSpec", "MethodSpec", "ModelSpec", "Neutral", "NoTraining", "ParallelSpec",
-    "Placement", "PoolSpec", "PoolStage", "RebaseSpec", "SamplingSpec", "ScorerSpec", "SelectStage", "SftSpec",
-    "Spec", "StageSpec", "TaskSpec", "Tracking", "TrainStage", "TrainingFormat", "Where",
+    "ForcedSpec", "GradeStage", "GrpoSpec", "GrpoStage", "LengthSpec", "LoraSpec", "MethodSpec", "ModelSpec", "Neutral",
+    "NoTraining", "ParallelSpec", "Placement", "PoolSpec", "PoolStage", "RebaseSpec", "SamplingSpec", "ScorerSpec",
+    "SelectStage", "SftSpec", "Spec", "StageSpec", "TaskSpec", "Tracking", "TrainStage", "TrainingFormat", "Where",
 ]  # fmt: skip

@@ -17,7 +17,7 @@ from s1sweep.analysis.results import CellResult
 from s1sweep.data.card import CARD
 from s1sweep.data.pool import ROWS, read_jsonl
 from s1sweep.spec import COMPUTE, Tracking
-from s1sweep.store import Sweep
+from s1sweep.store import TIMING, Sweep
 from s1sweep.training.sft import CHECKPOINT, HISTORY
 
 FORMAT = 1  # of what is shown; another format publishes every run anew
@@ -153,11 +153,17 @@ def _train_view(
             "environment": {k: v for k, v in made["environment"].items() if k != "executable"},
         },
         summary={**record["result"]["summary"], "cost": made["cost"]},
-        blocks=[read_jsonl(out / HISTORY)] if (out / HISTORY).exists() else [],
+        blocks=[_history(out)] if (out / HISTORY).exists() else [],
         step_metric="step",
         used=[_asset(selected, "dataset", store.outputs(data), (ROWS, CARD), True)] if selected else [],
         made=[_asset(record, "model", out, f"{CHECKPOINT}/", tracking.upload_checkpoints)],
     )
+
+
+def _history(out: Path) -> list[Row]:
+    """The logged steps, with the pace and memory of this attempt beside them."""
+    pace = {row["step"]: row for row in (read_jsonl(out / TIMING) if (out / TIMING).exists() else [])}
+    return [{**row, **pace.get(row["step"], {})} for row in read_jsonl(out / HISTORY)]
 
 
 def _asset(record: Mapping[str, Any], kind: str, out: Path, prefix: str | tuple[str, ...], upload: bool) -> Asset:

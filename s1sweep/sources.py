@@ -5,18 +5,33 @@ Knows pools, tasks and models as files; not what is done with them.
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from s1sweep import testbed
+from s1sweep.data.pool import ROWS
 from s1sweep.data.raw import read_hub, read_lines, read_raw
+from s1sweep.data.rules import rule_of
 from s1sweep.errors import UserError, invalid
+from s1sweep.grading.graders import gold
 from s1sweep.identity import digest, file_sha256, tree_sha256
-from s1sweep.spec import CellSpec, DecontaminateSpec, LengthSpec, ModelSpec, NoTraining, PoolSpec, ScorerSpec, TaskSpec
+from s1sweep.spec import (
+    CellSpec,
+    DecontaminateSpec,
+    LengthSpec,
+    ModelSpec,
+    NoTraining,
+    PoolSpec,
+    RowsSpec,
+    ScorerSpec,
+    TaskSpec,
+)
+from s1sweep.spec.data import asks
 
 TOKENIZER = ("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "*.model")
 WEIGHTS = ("*.safetensors", "*.json", "*.txt", "*.jinja", "*.model")
@@ -130,6 +145,14 @@ def unpinned(cell: CellSpec) -> list[str]:
     length = cell.curation.length
     if length is not None and length.revision is None and not Path(tokenizer_path(length)).is_dir():
         found.append(f"curation.length.tokenizer={length.tokenizer!r}: give curation.length.revision=<commit>")
+    for name in type(cell.curation).model_fields:
+        if name == "difficulty" and rule_of(cell.data).draws_from != "difficulty":
+            continue  # the rule draws before it
+        step = getattr(cell.curation, name)
+        for who, ask in asks(step).items() if step is not None else ():
+            if ask.model.revision is None and not Path(model_path(ask.model)).is_dir():
+                field = f"curation.{name}.{who}.model"
+                found.append(f"{field}.source={ask.model.source!r}: give {field}.revision=<commit>")
     return found
 
 
@@ -146,6 +169,22 @@ def questions(task: TaskSpec) -> list[Question]:
     path = task_file(task)
     rows = list(_questions(path, file_sha256(path)))
     return rows[: task.limit]
+
+
+def asked(task: TaskSpec | RowsSpec, inputs: Mapping[str, Path]) -> list[Question]:
+    """What a stage asks: the task's questions, or those of the `rows` input, where `answer` is empty without a gold
+    answer.
+    """
+    if isinstance(task, TaskSpec):
+        return questions(task)
+    found = []
+    with (inputs["rows"] / ROWS).open("rb") as f:
+        for row in map(json.loads, f):
+            answer = gold(row["solution"] or "")
+            if (task.rows == "untraced" and row["thinking"].strip()) or (task.rows == "gradable" and not answer):
+                continue
+            found.append(Question.model_construct(id=row["id"], question=row["question"], answer=answer or ""))
+    return found
 
 
 @lru_cache(maxsize=64)
@@ -177,11 +216,13 @@ def model_path(model: ModelSpec | ScorerSpec) -> str:
     return model.source
 
 
-def model_digest(model: ModelSpec | ScorerSpec) -> str:
-    """What stands for the base weights: their sha256, or the pinned hub revision."""
+def model_digest(model: ModelSpec | ScorerSpec, pinned: bool = True) -> str:
+    """What stands for the base weights: their sha256, or the hub's revision, which must be `pinned` if so wanted."""
     path = Path(model_path(model))
     if path.is_dir():
         return tree_sha256(path, WEIGHTS)
+    if model.revision is None and not pinned:
+        return f"{model.source}@{UNPINNED}"
     if model.revision is None:
         raise UserError(
             f"{_group(model)}.revision=null is not valid for the hub model {model.source!r}: results would change "

@@ -11,7 +11,7 @@ from typing import Any
 
 from s1sweep.errors import UserError
 from s1sweep.sources import Question, model_path
-from s1sweep.spec import ModelSpec, ScorerSpec, TaskSpec
+from s1sweep.spec import ModelSpec, RowsSpec, ScorerSpec, TaskSpec
 
 
 def load_tokenizer(model: ModelSpec | ScorerSpec) -> Any:
@@ -23,7 +23,7 @@ def load_tokenizer(model: ModelSpec | ScorerSpec) -> Any:
     )
 
 
-def question_text(question: Question, task: TaskSpec) -> str:
+def question_text(question: Question, task: TaskSpec | RowsSpec) -> str:
     """The user's message: the task's prompt around the question and its choices, in their fixed order."""
     text = question.question
     if question.choices:

@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from s1sweep.spec.base import Excluded, Name, Neutral, Spec, Where
+from s1sweep.spec.base import Excluded, Neutral, Spec, Where
 from s1sweep.spec.control import (
     COMPUTE,
     BudgetForcingSpec,

@@ -87,13 +87,9 @@ def multirun(arguments: Sequence[str], handler: Handler) -> None:
         GlobalHydra.instance().clear()
 
 
-# Ways in which people name a group that have no field behind them.
-_ALIASES = {"data.pool": "pool", "data.curation": "curation"}
-
-
 def _renamed(line: str) -> str:
-    key, equals, value = line.partition("=")
-    return _ALIASES.get(key, key) + equals + value
+    """`data.pool=` is what people write for `pool=`; there is no field of that name."""
+    return line.removeprefix("data.") if line.startswith("data.pool=") else line
 
 
 def _parser() -> Any:

@@ -290,7 +290,7 @@ def test_rules_draw_from_their_point_of_the_chain() -> None:
         (["data=random", "curation=none"], ["data=random", "curation.quality=null"]),
         (["curation.quality.rule=papr"], ["curation.quality.rule='papr'", "'paper' or 'notebook'"]),
         (["curation.quality.features=[thnking]"], ["curation.quality.features", "thnking is no field of a row"]),
-        (["pool.columns.question=problem"], ["6000 of 6000 rows do not fit", "question", "pool.columns"]),
+        (["pool.columns.question=problem"], ["6000 of 6000 rows do not fit", "row 1 has no question", "pool.columns"]),
         (["+pool.columns.qustion=problem"], ["pool.columns", "qustion is no field of a row"]),
         (["pool.hub=a/b"], ["split is missing beside hub"]),
         (["curation={deduplicate: null, decontaminate: {kind: decontaminate, against: [nowhere.jsonl], words: 8, "

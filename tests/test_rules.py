@@ -17,7 +17,7 @@ from s1sweep.data.select import normal, select
 from s1sweep.errors import UserError
 from s1sweep.plan import Plan, axes_of
 from s1sweep.spec import DataSpec
-from tests.helpers import compose
+from tests.helpers import ROOT, compose
 
 NEEDED = {"domain_quota": {"quota": {"a": 1}}}
 
@@ -141,6 +141,13 @@ def test_rules_by_length_need_lengths() -> None:
             pick(rows, rule, 2)
 
 
+def test_nothing_to_draw_from_is_said() -> None:
+    with pytest.raises(UserError, match=r"after the `quality` step, and there are none.*curation.quality.features"):
+        pick([], "random", 2)
+    with pytest.raises(UserError, match=r"none of the 1 rows after the `pool` step.*has a trace"):
+        pick([row(0, thinking="")], "full")
+
+
 def test_settings_are_the_rules_own() -> None:
     rows = [row(0)]
     with pytest.raises(UserError, match=r"data.settings.quota: .*Settings of data=random: none"):
@@ -232,6 +239,16 @@ def test_a_rule_of_ones_own_is_one_file(tmp_path: Path) -> None:
         assert axes_of(config)["data.rule"] == "every_other"
         ids.append(stage)
     assert ids[0] == ids[1] != ids[2]
+
+
+def test_the_rule_in_the_documentation_works(tmp_path: Path) -> None:
+    text = (ROOT / "docs/data.md").read_text()
+    (tmp_path / "mine.py").write_text(text.split("```python\n")[1].split("```")[0])
+    config = compose(f"data.rule='{tmp_path}/mine.py:wordy'", "data.size=5")[0]
+    plan = Plan()
+    plan.add(config.cell, axes_of(config))
+    ((_, rows),) = plan.subsets.items()
+    assert len(rows) == 5
 
 
 @pytest.mark.parametrize(

@@ -136,7 +136,9 @@ class Checked:
             raise ValueError("malformed: not a JSON object")
         found = {field: value for field in Row.model_fields if (value := self._value(raw, field)) is not None}
         self._had |= found.keys()
-        if "id" not in found and found.get("question"):
+        if not found.get("question"):
+            raise ValueError(f"has no question: column {self._pool.columns.get('question', 'question')!r} is not there")
+        if "id" not in found:
             name = hashlib.sha256(found["question"].encode()).hexdigest()[:16]
             self._ids[name] = again = self._ids.get(name, 0) + 1
             return Row.model_validate({**found, "id": name if again == 1 else f"{name}-{again}"})

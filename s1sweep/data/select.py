@@ -26,6 +26,11 @@ def select(rows: Sequence[Entry], data: DataSpec) -> list[Entry]:
     """The entries of the subset, in the order the rule drew them. Raises UserError if it cannot be drawn."""
     rule = rule_of(data)
     settings = _checked(data, rule)
+    if not rows:
+        raise UserError(
+            f"data={data.rule} draws from the rows after the `{rule.draws_from}` step, and there are none. Compare "
+            "curation.quality.features with the columns of the pool, or give another curation."
+        )
     traced = [row for row in rows if row.traced]
     offered = [row for row in traced if row.trace_tokens is not None] if rule.uses_lengths else traced
     if traced and not offered:

@@ -303,7 +303,7 @@ def _field_error(error: Any, value: dict[str, Any]) -> str:
     found: Any = value
     shown = []
     for part in error["loc"]:
-        tag = found.get("kind") == part if isinstance(found, dict) else not isinstance(part, int)
+        tag = part in (found.get("kind"), found.get("by")) if isinstance(found, dict) else not isinstance(part, int)
         if tag:
             where.remove(part)
             continue

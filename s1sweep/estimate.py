@@ -13,7 +13,7 @@ from statistics import fmean
 from typing import Any
 
 from s1sweep.plan import Plan, Stage
-from s1sweep.spec import DecodeStage, Placement, PoolSpec, PoolStage, SelectStage, SftSpec, TrainStage
+from s1sweep.spec import DecodeStage, Placement, PoolSpec, PoolStage, SelectStage, SftSpec, TaskSpec, TrainStage
 from s1sweep.tasks import question_count
 from s1sweep.training.memory import advice, memory, shape
 from s1sweep.training.recipe import split_batch, total_steps
@@ -46,13 +46,15 @@ def estimate(plan: Plan, stages: Mapping[str, Stage], placement: Placement) -> E
             tokens = _train_tokens(plan, stage, stage.spec)
             train_tokens += tokens
             flops += train_flops(stage.spec.model.parameters, tokens, _length(plan, stage, stage.spec))
-    sessions: dict[tuple[str, str], list[DecodeStage]] = defaultdict(list)
+    sessions: dict[tuple[str, str], list[Stage]] = defaultdict(list)
     for stage in stages.values():
         if isinstance(stage.spec, DecodeStage):
-            sessions[stage.session or "", stage.hashed["content"]["task"]].append(stage.spec)
+            asked = stage.hashed["content"].get("task") or f"{stage.inputs['rows']} {stage.spec.task.prompt}"
+            sessions[stage.session or "", asked].append(stage)
     natural = _natural_length(plan)
-    for specs in sessions.values():
-        tokens = _decode_tokens(specs, natural)
+    for members in sessions.values():
+        specs = [stage.spec for stage in members if isinstance(stage.spec, DecodeStage)]
+        tokens = _decode_tokens(specs, _questions(plan, members[0]), natural)
         decode_tokens += tokens
         flops += 2 * specs[0].model.parameters * tokens / DECODE_EFFICIENCY
     gpus = placement.gpus or placement.gpus_per_engine or placement.gpus_per_train_worker
@@ -141,11 +143,18 @@ def _natural_length(plan: Plan) -> float:
     return (pools[0].mean_trace_tokens or TRACE_TOKENS) if pools else 256.0
 
 
-def _decode_tokens(specs: list[DecodeStage], natural: float) -> int:
+def _questions(plan: Plan, stage: Stage) -> int:
+    """How many a decode stage asks; of a pool's rows as many as there may be."""
+    assert isinstance(stage.spec, DecodeStage)
+    task = stage.spec.task
+    return question_count(task) if isinstance(task, TaskSpec) else plan.asked.get(stage.id, POOL_ROWS)
+
+
+def _decode_tokens(specs: list[DecodeStage], count: int, natural: float) -> int:
     """Distinct tokens of one checkpoint and task: one trunk, an extension for each string and ignore, an answer a
     cell.
     """
-    asked = question_count(specs[0].task) * max(s.sampling.samples for s in specs)
+    asked = count * max(s.sampling.samples for s in specs)
     ignores: dict[str, int] = defaultdict(int)
     trunks: dict[Any, float] = defaultdict(float)
     for s in specs:

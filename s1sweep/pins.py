@@ -13,10 +13,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
+from s1sweep.data.rules import rule_of
 from s1sweep.errors import UserError
 from s1sweep.hub import Kind
 from s1sweep.sources import hub_name, model_path, tokenizer_path
 from s1sweep.spec import CellSpec, CurationSpec, ModelSpec, NoTraining, PoolSpec, ScorerSpec, TaskSpec
+from s1sweep.spec.data import asks
 
 FILE = "pins.json"
 Pins = Mapping[str, Mapping[str, str]]  # kind -> hub id -> commit
@@ -48,7 +50,9 @@ def uses(cell: CellSpec) -> list[Use]:
     found = [_model("model", cell.model), _dataset("task", cell.task)]
     if not isinstance(cell.train, NoTraining):
         found.append(_dataset("pool", cell.pool))
-        found += _curation(cell.curation)
+        # A rule that draws before the difficulty filter has no use for its models.
+        hard = rule_of(cell.data).draws_from == "difficulty"
+        found += _curation(cell.curation if hard else cell.curation.model_copy(update={"difficulty": None}))
     if cell.method.kind == "rebase" or cell.parallel.scored:
         found.append(_model("scorer", cell.scorer))
     return [use for use in found if use is not None]
@@ -69,6 +73,11 @@ def _curation(spec: CurationSpec) -> Iterator[Use]:
             yield Use(AGAINST, "dataset", held[0], held[3])
     if spec.length is not None and not Path(source := tokenizer_path(spec.length)).is_dir():
         yield Use("curation.length", "tokenizer", source, spec.length.revision)
+    for name in type(spec).model_fields:
+        step = getattr(spec, name)
+        for who, ask in asks(step).items() if step is not None else ():
+            if use := _model(f"curation.{name}.{who}.model", ask.model):
+                yield use
 
 
 def unpinned(cell: CellSpec) -> list[Use]:

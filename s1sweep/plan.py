@@ -6,13 +6,14 @@ Every mistake that can be seen without running is raised here, before any work.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from s1sweep.data import curate, ingest, rules, select, trial
-from s1sweep.data.curation import STEPS
+from s1sweep.data.curation import STEPS, domains
 from s1sweep.data.pool import Entry
 from s1sweep.decoding import decode
 from s1sweep.decoding.methods import METHODS
@@ -24,6 +25,8 @@ from s1sweep.pins import unpinned
 from s1sweep.sources import held_out_digest, model_digest, pool_digest, tokenizer_digest
 from s1sweep.spec import (
     COMPUTE,
+    AskSpec,
+    AttemptsSpec,
     CellConfig,
     CellSpec,
     CurateStage,
@@ -31,6 +34,7 @@ from s1sweep.spec import (
     DataSpec,
     DecodeStage,
     DecontaminateSpec,
+    DomainsSpec,
     ExtrapolationSpec,
     ForcedSpec,
     GradeStage,
@@ -38,9 +42,12 @@ from s1sweep.spec import (
     GrpoStage,
     LengthSpec,
     MethodSpec,
+    ModelSpec,
     ParallelSpec,
     PoolSpec,
     PoolStage,
+    RowsSpec,
+    SamplingSpec,
     SelectStage,
     SftSpec,
     StageSpec,
@@ -48,6 +55,7 @@ from s1sweep.spec import (
     TrainStage,
 )
 from s1sweep.spec.control import StepConditionalSpec, TokenConditionalSpec, forced_on_top
+from s1sweep.spec.data import asks
 from s1sweep.store import Store
 from s1sweep.tasks import question_count, task_content
 from s1sweep.training import conditional, grpo, sft
@@ -93,12 +101,14 @@ class Cell:
 class Plan:
     """The union of its cells' stages, in an order in which inputs come first.
 
-    `subsets` holds the rows of each `select` stage whose pool is small and local, as they will be chosen.
+    `subsets` holds the rows of each `select` stage whose pool is small and local, as they will be chosen; `asked` how
+    many rows each decode stage of curation asks about at most, where that is known.
     """
 
     cells: list[Cell] = field(default_factory=list)
     stages: dict[str, Stage] = field(default_factory=dict)
     subsets: dict[str, list[Entry]] = field(default_factory=dict)
+    asked: dict[str, int] = field(default_factory=dict)
 
     def add(self, cell: CellSpec, axes: Mapping[str, Any]) -> Cell:
         """Add one cell. Raises UserError if it cannot work."""
@@ -135,8 +145,19 @@ class Plan:
         rule, data = rules.rule_of(cell.data), select.normal(cell.data)
         steps = curation_before(cell, rule)
         before = ids["pool"] = self._pool(cell.pool)
-        for step in steps:
-            before = ids[step.kind] = self._curate(step, before)
+        left = cell.pool.rows
+        for i, step in enumerate(steps):
+            said: dict[str, str] = {}
+            if asks(step):
+                rows = trial.tried(cell.pool, steps[:i], before)
+                if left is None or rows is not None:
+                    found = rows if rows is not None else trial.tried(cell.pool, [], ids["pool"])
+                    left = None if found is None else len(found)
+                said = self._ask(step, before, ids)
+                traced = sum(row.traced for row in rows or ()) if step.kind == "traces" else 0
+                if left is not None:
+                    self.asked.update((ids[f"{step.kind}.{who}.decode"], left - traced) for who in said)
+            before = ids[step.kind] = self._curate(step, {"rows": before, **said})
         ids["select"] = self._stage(
             "select",
             _data_slug(data),
@@ -155,7 +176,43 @@ class Plan:
         slug = (pool.hub or "file").rsplit("/", 1)[-1]  # no label: a slug is part of what inputs are called
         return self._stage("pool", slug, PoolStage(pool=pool), {}, content, {"pool": ingest.VERSION})
 
-    def _curate(self, step: CurationStep, before: str) -> str:
+    def _ask(self, step: CurationStep, rows: str, ids: dict[str, str]) -> dict[str, str]:
+        """The stages in which a step's models are asked about the rows; those it reads, by who was asked."""
+        said = {}
+        for who, ask in asks(step).items():
+            check_ask(step, who, ask)
+            role = f"{step.kind}.{who}"
+            codes = domains.listing(step.codes) if isinstance(step, DomainsSpec) else ""
+            about = RowsSpec(
+                rows=ASKED.get(step.kind, "all"), prompt=ask.prompt.replace("{domains}", codes), grader=None
+            )
+            said[who] = ids[f"{role}.decode"] = self._stage(
+                "decode",
+                f"rows-{_method_slug(ask.method, NO_EXTRAPOLATION)}",  # not who: equal attempts are one
+                DecodeStage(
+                    model=ask.model,
+                    task=about,
+                    method=ask.method,
+                    extrapolation=NO_EXTRAPOLATION,
+                    sampling=ask.sampling,
+                ),
+                {"rows": rows},
+                {"model": model_digest(ask.model)},
+                _decode_versions(ask.method),
+                _session(ask.model, {}),
+            )
+            if isinstance(step, AttemptsSpec):
+                said[who] = ids[f"{role}.grade"] = self._stage(
+                    "grade",
+                    "rows",
+                    GradeStage(task=about.model_copy(update={"grader": step.grader})),
+                    {"rows": rows, "decode": said[who]},
+                    {},
+                    {"grade": grade.VERSION, "grader": GRADERS[step.grader].version},
+                )
+        return said
+
+    def _curate(self, step: CurationStep, inputs: Mapping[str, str]) -> str:
         content = {}
         if isinstance(step, DecontaminateSpec):
             content["against"] = held_out_digest(step)
@@ -163,7 +220,7 @@ class Plan:
             content["tokenizer"] = tokenizer_digest(step)
         versions = {"curate": curate.VERSION, f"step.{step.kind}": STEPS[step.kind].VERSION}
         slug = "-".join([step.kind, *filter(None, [getattr(step, "rule", None)])])
-        return self._stage("curate", slug, CurateStage(step=step), {"rows": before}, content, versions)
+        return self._stage("curate", slug, CurateStage(step=step), inputs, content, versions)
 
     def _train(self, cell: CellSpec, train: SftSpec, select_id: str) -> str:
         wanted = training_format(cell)
@@ -197,10 +254,9 @@ class Plan:
         parallel = parallel_of(cell)
         samples = cell.sampling.samples * (parallel.n if parallel else 1)
         scorer = cell.scorer if method.kind == "rebase" or (parallel and parallel.scored) else None
-        session = digest([inputs, model_digest(cell.model), encode(cell.model)])[:12]
         arm = inputs.get("checkpoint", "base").removeprefix("train-").rsplit("-", 1)[0]
         content = {"model": model_digest(cell.model), "task": task_content(cell.task)}
-        versions = {"decode": decode.VERSION, f"method.{method.kind}": METHODS[method.kind].VERSION}
+        versions = _decode_versions(method)
         if scorer is not None:
             content["scorer"] = model_digest(scorer)
             versions["scorer"] = decode.SCORER_VERSION
@@ -218,7 +274,7 @@ class Plan:
             inputs,
             content,
             versions,
-            session,
+            _session(cell.model, inputs),
         )
 
     def _stage(
@@ -260,17 +316,53 @@ class Plan:
         return {kind: found[kind] for kind in KINDS}
 
 
+def _decode_versions(method: MethodSpec) -> dict[str, int]:
+    return {"decode": decode.VERSION, f"method.{method.kind}": METHODS[method.kind].VERSION}
+
+
+def _session(model: ModelSpec, checkpoint: Mapping[str, str]) -> str:
+    """Equal for what one engine serves, whatever it is asked."""
+    return digest([checkpoint, model_digest(model), encode(model)])[:12]
+
+
 def check(cell: CellSpec) -> None:
     """Raise UserError, naming field, value and what to do, if a cell cannot work."""
     if cell.task.grader is None:
         raise UserError(f"task.grader=null: task {cell.task.name!r} has no grader. Give one of: {', '.join(GRADERS)}.")
     if cell.task.grader not in GRADERS:
         raise invalid("task.grader", cell.task.grader, GRADERS)
-    if cell.method.kind not in METHODS:
-        raise invalid("method.kind", cell.method.kind, METHODS)
-    _check_room(cell)
     _check_parallel(cell)
+    _check_decoding(cell.method, cell.model, cell.sampling)
     question_count(cell.task)  # reads a file's questions; those of the hub are read before a run
+
+
+# What a step asks about, where it is not all rows.
+ASKED: Mapping[str, Literal["untraced", "gradable"]] = {"traces": "untraced", "difficulty": "gradable"}
+
+
+def check_ask(step: CurationStep, who: str, ask: AskSpec) -> None:
+    """Raise UserError, naming the field, if a model of a curation step cannot be asked like that."""
+    if isinstance(step, AttemptsSpec) and step.grader not in GRADERS:
+        raise invalid("curation.difficulty.grader", step.grader, GRADERS)
+    with _fields_of(f"curation.{step.kind}.{who}"):
+        if ask.method.kind == "rebase":
+            raise UserError("method=rebase gives several answers, and one a row is read. Give method=budget_forcing.")
+        if step.kind == "traces" and not ask.model.delimiters.think_end:
+            raise UserError(
+                f"model.delimiters.think_end of {ask.model.name!r} is empty: its thinking could not be told from its "
+                "answer. Give a model that marks the end of thinking."
+            )
+        _check_decoding(ask.method, ask.model, ask.sampling)
+        model_digest(ask.model)
+
+
+@contextmanager
+def _fields_of(prefix: str) -> Iterator[None]:
+    """Messages begin with a field's name; here it is one of `prefix`."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{prefix}.{error}") from error
 
 
 def curation_before(cell: CellSpec, rule: rules.Rule) -> list[CurationStep]:
@@ -287,39 +379,48 @@ def curation_before(cell: CellSpec, rule: rules.Rule) -> list[CurationStep]:
     return [step for name in wanted if (step := steps[name]) is not None]
 
 
-def _check_room(cell: CellSpec) -> None:
-    method = cell.method
+def _check_decoding(method: MethodSpec, model: ModelSpec, sampling: SamplingSpec) -> None:
+    """What must fit wherever a model decodes."""
+    kind, marks = method.kind, model.delimiters
+    if kind not in METHODS:
+        raise invalid("method.kind", kind, METHODS)
     caps = {
         name: value
         for name in ("max_thinking_tokens", "max_answer_tokens")
         if isinstance(value := getattr(method, name, None), int)
     }
-    if sum(caps.values()) >= cell.model.max_model_len:
+    if sum(caps.values()) >= model.max_model_len:
         said = " and ".join(f"method.{name}={value}" for name, value in caps.items())
         raise UserError(
-            f"{said} leave no room for the prompt in model.max_model_len={cell.model.max_model_len}. "
+            f"{said} leave no room for the prompt in model.max_model_len={model.max_model_len}. "
             "Lower one of them, or raise model.max_model_len if the model allows it."
+        )
+    if sampling.temperature == 0 and kind in SAMPLED:
+        raise UserError(
+            f"method={kind} needs sampling.temperature > 0: greedy draws are all alike. Give sampling=sampled."
+        )
+    if kind in MARKED and not marks.think_end:
+        raise UserError(
+            f"method={kind} needs a model that marks the end of thinking; model.delimiters.think_end of "
+            f"{model.name!r} is empty. Give another model, or method=budget_forcing."
+        )
+    if kind == "vllm_native" and not (marks.think_start and marks.think_end):
+        raise UserError(
+            "method=vllm_native needs model.delimiters.think_start and think_end: vLLM counts the tokens between them."
         )
 
 
 def _check_parallel(cell: CellSpec) -> None:
     kind, rule = cell.method.kind, cell.parallel.rule
-    if cell.sampling.temperature == 0 and (kind in SAMPLED or (rule != "none" and cell.parallel.n > 1)):
-        what = f"method={kind}" if kind in SAMPLED else f"parallel.rule={rule} with parallel.n={cell.parallel.n}"
-        raise UserError(f"{what} needs sampling.temperature > 0: greedy draws are all alike. Give sampling=sampled.")
+    if cell.sampling.temperature == 0 and rule != "none" and cell.parallel.n > 1:
+        raise UserError(
+            f"parallel.rule={rule} with parallel.n={cell.parallel.n} needs sampling.temperature > 0: greedy draws are "
+            "all alike. Give sampling=sampled."
+        )
     if kind == "rebase" and rule in ("none", "shortest"):
         raise UserError(
             f"parallel.rule={rule} is not valid for method=rebase, which gives several answers. "
             "Give parallel=majority, weighted or best (with parallel.n=1 for one tree)."
-        )
-    if kind in MARKED and not cell.model.delimiters.think_end:
-        raise UserError(
-            f"method={kind} needs a model that marks the end of thinking; model.delimiters.think_end of "
-            f"{cell.model.name!r} is empty. Give another model, or method=budget_forcing."
-        )
-    if kind == "vllm_native" and not (cell.model.delimiters.think_start and cell.model.delimiters.think_end):
-        raise UserError(
-            "method=vllm_native needs model.delimiters.think_start and think_end: vLLM counts the tokens between them."
         )
 
 
@@ -386,7 +487,12 @@ def axes_of(config: CellConfig) -> dict[str, Any]:
     axes: dict[str, Any] = {group: config.choices[group] for group in AXIS_GROUPS if group in config.choices}
     for override in config.overrides:
         key, _, value = override.lstrip("+~").partition("=")
-        if "." in key and key.split(".")[0] in AXIS_GROUPS:
+        group, at, package = key.partition("@")
+        if at or "/" in group:  # a choice within a group: model@curation.difficulty.weak.model, curation/domains
+            key = package or group.replace("/", ".")
+            if key.split(".")[0] in AXIS_GROUPS:
+                axes[key] = value
+        elif "." in key and key.split(".")[0] in AXIS_GROUPS:
             axes[key] = _value(config.cell, key, value)
     return axes
 

@@ -15,10 +15,11 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from s1sweep import hub, testbed
-from s1sweep.data.pool import read_lines
+from s1sweep.data.pool import ROWS, read_lines
 from s1sweep.errors import UserError, invalid
+from s1sweep.grading.graders import gold
 from s1sweep.identity import digest, file_sha256
-from s1sweep.spec import TaskSpec
+from s1sweep.spec import RowsSpec, TaskSpec
 from s1sweep.spec.task import FIELDS
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -69,6 +70,22 @@ def question_count(task: TaskSpec) -> int:
     if task.hub is None:
         return len(questions(task))
     return min(n for n in (task.size, task.limit) if n is not None)
+
+
+def asked(task: TaskSpec | RowsSpec, inputs: Mapping[str, Path]) -> list[Question]:
+    """What a stage asks: the task's questions, or those of the `rows` input, where `answer` is empty without a gold
+    answer.
+    """
+    if isinstance(task, TaskSpec):
+        return questions(task)
+    found = []
+    with (inputs["rows"] / ROWS).open("rb") as f:
+        for row in map(json.loads, f):
+            answer = gold(row["solution"] or "")
+            if (task.rows == "untraced" and row["thinking"].strip()) or (task.rows == "gradable" and not answer):
+                continue
+            found.append(Question.model_construct(id=row["id"], question=row["question"], answer=answer or ""))
+    return found
 
 
 def questions_digest(asked: Iterable[Question]) -> str:

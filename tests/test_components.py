@@ -31,8 +31,14 @@ DECODE = ("decode", "case", "trace", "readout", "rows", "segments", "blockfile",
 TRAIN = ("sft", "rank", "recipe", "encode", "format")
 COMPONENTS: dict[str, tuple[int | list[int], list[str]]] = {
     "pool": (ingest.VERSION, [f"s1sweep/data/{name}.py" for name in ("ingest", "pool", "raw")]),
-    "curate": (curate.VERSION, ["s1sweep/data/curate.py"]),
-    **{f"step.{name}": (step.VERSION, [f"s1sweep/data/curation/{name}.py"]) for name, step in STEPS.items()},
+    "curate": (curate.VERSION, ["s1sweep/data/curate.py", "s1sweep/data/curation/said.py"]),
+    **{
+        f"step.{name}": (
+            step.VERSION,
+            [f"s1sweep/data/curation/{name}.py", *(["s1sweep/data/server.py"] if name == "domains" else [])],
+        )
+        for name, step in STEPS.items()
+    },
     "select": (select.VERSION, ["s1sweep/data/select.py", "s1sweep/data/card.py"]),
     "rules": (
         [rules.VERSION, *(r.version for r in rules.RULES.values())],

@@ -7,24 +7,34 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from s1sweep.data.curation import STEPS
-from s1sweep.data.pool import ROWS, rows_of
-from s1sweep.spec import CurateStage
+from s1sweep.data.curation import ASKING, STEPS
+from s1sweep.data.curation.said import Said
+from s1sweep.data.pool import ROWS, Row, rows_of
+from s1sweep.runtime.job import Resources
+from s1sweep.spec import CurateStage, CurationStep
+from s1sweep.spec.data import DifficultySpec
 
 VERSION = 1
 FUNNEL = "funnel.json"
 
 
-def run(spec: CurateStage, inputs: Mapping[str, Path], out: Path, **_: Any) -> dict[str, Any]:
-    """Write the rows that the step keeps; the summary counts rows by reason and by source."""
+def run(
+    spec: CurateStage, inputs: Mapping[str, Path], out: Path, resources: Resources | None = None, **_: Any
+) -> dict[str, Any]:
+    """Write the rows that the step keeps; the summary counts rows by reason and by source, and of a step that asks
+    models those for which no answer could be read, by the field that is empty.
+    """
     kept, dropped = Counter[str](), Counter[str]()
     reasons: Counter[str] = Counter()
+    cache = Path(resources.traces) if resources and resources.traces else None
+    said = Said({who: folder for who, folder in inputs.items() if who != "rows"}, cache)
+    rows, unknown = _told(spec.step, rows_of(inputs["rows"] / ROWS), said)
     with (out / ROWS).open("w", encoding="utf-8") as f:
-        for row, reason in STEPS[spec.step.kind].judge(spec.step, rows_of(inputs["rows"] / ROWS)):
+        for row, reason in STEPS[spec.step.kind].judge(spec.step, rows):
             if reason is None:
                 f.write(row.model_dump_json() + "\n")
                 kept[row.source] += 1
@@ -40,7 +50,23 @@ def run(spec: CurateStage, inputs: Mapping[str, Path], out: Path, **_: Any) -> d
             source: {"before": kept[source] + dropped[source], "rows": kept[source]}
             for source in sorted(kept | dropped)
         },
+        **({"unknown": dict(unknown)} if unknown else {}),
     }
+
+
+def _told(step: CurationStep, rows: Iterator[Row], said: Said) -> tuple[Iterator[Row], Counter[str]]:
+    """Rows with what models said of them, and how many have nothing there; the counts grow as the rows are read."""
+    unknown: Counter[str] = Counter()
+    asking = ASKING.get(step.kind)
+    if asking is None or isinstance(step, DifficultySpec):  # which goes by the pool's own labels
+        return rows, unknown
+
+    def told() -> Iterator[Row]:
+        for row in asking.tell(step, rows, said):
+            unknown.update(name for name in asking.TELLS if getattr(row, name) in (None, ""))
+            yield row
+
+    return told(), unknown
 
 
 def funnel(before: Path | None, out: Path, step: str, rows: int, dropped: Mapping[str, int]) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from s1sweep.data.curation import STEPS
 from s1sweep.data.pool import Entry, Row, entry
 from s1sweep.sources import pool_file
 from s1sweep.spec import CurationStep, PoolSpec
+from s1sweep.spec.data import asks
 
 LARGEST = 64 << 20  # bytes of a pool that is still read while planning
 PACKED = 4  # times that a compressed file is smaller than its rows
@@ -23,7 +24,7 @@ def tried(pool: PoolSpec, steps: Sequence[CurationStep], key: str) -> list[Entry
 
     `key` is equal for equal content and steps: each is read once per process.
     """
-    if pool.hub is not None or not all(STEPS[step.kind].PLANNED for step in steps):
+    if pool.hub is not None or not all(STEPS[step.kind].PLANNED and not asks(step) for step in steps):
         return None
     if any(name.startswith("hub:") for step in steps for name in getattr(step, "against", ())):
         return None

@@ -12,7 +12,7 @@ from typing import Any
 
 from s1sweep.errors import UserError
 from s1sweep.sources import model_path
-from s1sweep.spec import ModelSpec, ScorerSpec, TaskSpec
+from s1sweep.spec import ModelSpec, RowsSpec, ScorerSpec, TaskSpec
 from s1sweep.tasks import LETTERS, Question
 
 
@@ -32,13 +32,14 @@ def load_tokenizer(model: ModelSpec | ScorerSpec) -> Any:
         ) from error
 
 
-def question_text(question: Question, task: TaskSpec) -> str:
+def question_text(question: Question, task: TaskSpec | RowsSpec) -> str:
     """The user's message: the task's prompt around the question and its choices, a line each, in their fixed order.
 
     Choices follow the question unless the prompt has a place for them.
     """
+    form = task.choice if isinstance(task, TaskSpec) else ""
     lines = "\n".join(
-        task.choice.replace("{letter}", letter).replace("{choice}", choice)
+        form.replace("{letter}", letter).replace("{choice}", choice)
         for letter, choice in zip(LETTERS, question.choices, strict=False)
     )
     prompt = task.prompt

@@ -33,7 +33,7 @@ from s1sweep.runtime.job import Done, Item, Resources
 from s1sweep.sources import model_digest, model_path
 from s1sweep.spec import DecodeStage, ModelSpec, ScorerSpec
 from s1sweep.store import write_progress
-from s1sweep.tasks import Question, questions
+from s1sweep.tasks import Question, asked
 
 VERSION = 2
 SCORER_VERSION = 1
@@ -107,6 +107,7 @@ class _Stage:
     """A stage on its way: its rows so far, and counts over them."""
 
     item: Item
+    asked: Sequence[Question]
     rows: Rows | None
     longest_prompt: int
     scorer: Scorer | None
@@ -125,10 +126,10 @@ class _Stage:
             self.finishes[row["answer_finish"]] += 1
 
     def summary(self) -> dict[str, Any]:
-        n = self.sums["readouts"]
+        n = self.sums["readouts"] or 1
         return {
-            "questions": len(questions(self.item.spec.task)),
-            "readouts": n,
+            "questions": len(self.asked),
+            "readouts": self.sums["readouts"],
             **{f"mean_{name}": self.sums[name] / n for name in (*TOKENS, "ignored", "tries")},
             "loop_share": self.sums["loops"] / n,
             "endings": {name: self.endings[name] for name in ENDINGS if self.endings[name]},
@@ -165,6 +166,10 @@ async def serve(
     total, units = _units(stages, shard)
     ended: asyncio.Queue[tuple[_Stage, Exception | None]] = asyncio.Queue()
     done_units = 0
+    for stage in stages:
+        if stage.rows is not None and not stage.asked:  # no row of a pool was left to ask
+            stage.rows.finish()
+            ended.put_nowait((stage, None))
 
     async def work() -> None:
         nonlocal done_units
@@ -196,12 +201,12 @@ async def serve(
 
 def _stage(item: Item, chat: Format, scorer: Scorer | None, shard: tuple[int, int] | None) -> _Stage:
     spec: DecodeStage = item.spec
-    asked = questions(spec.task)
-    rows = None if shard else Rows(item.out / READOUTS, len(asked) * spec.sampling.samples)
+    found = asked(spec.task, item.inputs)
+    rows = None if shard else Rows(item.out / READOUTS, len(found) * spec.sampling.samples)
     longest = 0
     if getattr(spec.method, "max_thinking_tokens", None) == "auto_harness":
-        longest = max(len(chat.prompt(question_text(q, spec.task))) for q in asked)
-    return _Stage(item, rows, longest, scorer)
+        longest = max((len(chat.prompt(question_text(q, spec.task))) for q in found), default=0)
+    return _Stage(item, found, rows, longest, scorer)
 
 
 def _units(stages: Sequence[_Stage], shard: tuple[int, int] | None) -> tuple[int, Iterator[list[_Ask]]]:
@@ -213,13 +218,13 @@ def _units(stages: Sequence[_Stage], shard: tuple[int, int] | None) -> tuple[int
     asking: dict[str, list[tuple[_Stage, int, Question]]] = defaultdict(list)
     for stage in stages:
         spec: DecodeStage = stage.item.spec
-        for i, question in enumerate(questions(spec.task)):
+        for i, question in enumerate(stage.asked):
             text = question_text(question, spec.task)
             if shard is None or int(hashlib.sha256(text.encode()).hexdigest(), 16) % shard[1] == shard[0]:
                 asking[text].append((stage, i, question))
 
-    def samples(asked: Sequence[tuple[_Stage, int, Question]]) -> int:
-        return max(stage.item.spec.sampling.samples for stage, _, _ in asked)
+    def samples(asks: Sequence[tuple[_Stage, int, Question]]) -> int:
+        return max(stage.item.spec.sampling.samples for stage, _, _ in asks)
 
     def units() -> Iterator[list[_Ask]]:
         for text in sorted(asking, key=lambda text: -len(text)):

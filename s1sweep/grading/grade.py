@@ -18,7 +18,7 @@ from s1sweep.decoding.rows import TOKENS as READOUT_TOKENS
 from s1sweep.grading.graders import GRADERS, VERDICTS, Grader, Judgement
 from s1sweep.grading.parallel import Voter, decide
 from s1sweep.spec import GradeStage, ParallelSpec
-from s1sweep.tasks import questions
+from s1sweep.tasks import asked
 
 VERSION = 2
 GRADES = "grades.jsonl"
@@ -33,17 +33,17 @@ def run(spec: GradeStage, inputs: Mapping[str, Path], out: Path, **_: Any) -> di
     """Write one grade for each answer, in the readouts' order; `readout` is the line of the one that stands for it."""
     assert spec.task.grader is not None, "the plan refuses tasks without a grader"
     grader = GRADERS[spec.task.grader]
-    gold = {q.id: q.answer for q in questions(spec.task)}
+    gold = {q.id: q.answer for q in asked(spec.task, inputs)}
     sums: Counter[str] = Counter()
     verdicts: Counter[str] = Counter(dict.fromkeys(VERDICTS, 0))
     endings: Counter[str] = Counter()
-    asked: set[str] = set()
+    seen: set[str] = set()
     credit = 0.0
     with (out / GRADES).open("w", encoding="utf-8") as f:
         for group in _answers(inputs["decode"] / READOUTS, spec.parallel):
             grade = _grade(group, spec.parallel, grader, gold[group[0][1]["question_id"]])
             f.write(json.dumps(grade, ensure_ascii=False) + "\n")
-            asked.add(grade["question_id"])
+            seen.add(grade["question_id"])
             verdicts[grade["verdict"]] += 1
             credit += grade["credit"]
             sums["answers"] += 1
@@ -52,18 +52,20 @@ def run(spec: GradeStage, inputs: Mapping[str, Path], out: Path, **_: Any) -> di
                 sums.update({"readouts": 1, "ignored": one["ignored"], "tries": one["tries"]})
                 sums["loops"] += one["loop"] is not None
                 endings[one["ended"]] += 1
+    # Of the rows of a pool there may be none left to ask.
     answers, readouts = sums["answers"], sums["readouts"]
+    per_answer, per_readout = answers or 1, readouts or 1
     return {
-        "questions": len(asked),
+        "questions": len(seen),
         "answers": answers,
         "readouts": readouts,
-        "accuracy": credit / answers,
+        "accuracy": credit / per_answer,
         "verdicts": dict(verdicts),
         "endings": {e: endings[e] for e in ENDINGS if endings[e]},
-        **{f"mean_{name}": sums[name] / answers for name in (*TOKENS, "total_tokens")},
-        "mean_ignored": sums["ignored"] / readouts,
-        "mean_tries": sums["tries"] / readouts,
-        "loop_share": sums["loops"] / readouts,
+        **{f"mean_{name}": sums[name] / per_answer for name in (*TOKENS, "total_tokens")},
+        "mean_ignored": sums["ignored"] / per_readout,
+        "mean_tries": sums["tries"] / per_readout,
+        "loop_share": sums["loops"] / per_readout,
     }
 
 

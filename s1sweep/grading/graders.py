@@ -92,6 +92,11 @@ def bare(text: str) -> str:
         text = inner
 
 
+def gold(solution: str) -> str | None:
+    """The answer that a worked solution states, or all of it if it is one line; None if it can grade nothing."""
+    return stated(solution) or (solution.strip() if "\n" not in solution.strip() else "") or None
+
+
 def _math_equal(extracted: str, gold: str) -> bool:
     if extracted == gold:
         return True

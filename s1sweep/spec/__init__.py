@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from s1sweep.spec.base import Excluded, Name, Neutral, Spec, Where
+from s1sweep.spec.base import Excluded, Neutral, Spec, Where
 from s1sweep.spec.control import (
     COMPUTE,
     BudgetForcingSpec,
@@ -28,71 +28,22 @@ from s1sweep.spec.control import (
     ScorerSpec,
     TrainingFormat,
 )
-from s1sweep.spec.data import CurationSpec, CurationStep, DataSpec, DecontaminateSpec, LengthSpec, PoolSpec
-from s1sweep.spec.task import TaskSpec
+from s1sweep.spec.data import (
+    AskSpec,
+    AttemptsSpec,
+    CurationSpec,
+    CurationStep,
+    DataSpec,
+    DecontaminateSpec,
+    DomainsSpec,
+    LengthSpec,
+    PoolSpec,
+    ServerDomainsSpec,
+    TracesSpec,
+)
+from s1sweep.spec.model import DelimiterSpec, ModelSpec, SamplingSpec
+from s1sweep.spec.task import RowsSpec, TaskSpec
 from s1sweep.spec.training import GrpoSpec, LoraSpec, NoTraining, SftSpec
-
-
-class DelimiterSpec(Spec):
-    """How a model family marks thinking. Strings of the chat format; stops must each be one token, or its id.
-
-    `think_end` is empty in models that do not mark the end of thinking (LIMO): their answer is the end of the thinking.
-    """
-
-    think_start: str
-    think_end: str
-    think_stop: tuple[str | int, ...]
-    answer_stop: tuple[str | int, ...]
-
-
-class ModelSpec(Spec):
-    """A base model. `source` is `testbed`, a local directory, or a hub id (which then needs a pinned `revision`)."""
-
-    name: Annotated[Name, Excluded("a label; the weights' sha256 or the pinned revision is hashed")]
-    source: Annotated[str, Excluded("the weights' sha256 or the pinned revision is an input of the stage instead")]
-    revision: str | None
-    parameters: Annotated[float, Excluded("only used for estimates"), Field(gt=0)]
-    delimiters: DelimiterSpec
-    system_prompt: Annotated[str | None, Neutral(None)]
-    dtype: Literal["float32", "bfloat16", "float16"]
-    max_model_len: Annotated[int, Field(ge=16)]
-    trust_remote_code: bool
-    engine_args: dict[str, str | int | float | bool | None]
-
-
-# Sampling parameters of vLLM that would break decoding by blocks, or that other fields set.
-OWN_PARAMS = {
-    *("n", "seed", "temperature", "top_p", "max_tokens", "min_tokens", "stop", "stop_token_ids", "ignore_eos"),
-    *("detokenize", "output_kind", "logprobs", "prompt_logprobs", "include_stop_str_in_output"),
-    *("thinking_token_budget", "logit_bias"),
-}
-
-
-class SamplingSpec(Spec):
-    """How tokens are drawn. `temperature: 0` is greedy; `replicate` asks for fresh, never reused, traces.
-
-    `params` are further sampling parameters of vLLM, by name.
-    """
-
-    temperature: Annotated[float, Field(ge=0)]
-    top_p: Annotated[float, Field(gt=0, le=1)]
-    samples: Annotated[int, Field(ge=1)]
-    seed: Annotated[int, Field(ge=0)]
-    replicate: Annotated[int, Field(ge=0)]
-    params: Annotated[dict[str, int | float | bool], Neutral({})]
-
-    @model_validator(mode="after")
-    def _params_are_not_ours(self) -> SamplingSpec:
-        taken = sorted(OWN_PARAMS & set(self.params))
-        if taken:
-            raise ValueError(f"params must not hold {', '.join(taken)}: s1sweep sets them itself")
-        return self
-
-    @model_validator(mode="after")
-    def _greedy_is_one_sample(self) -> SamplingSpec:
-        if self.temperature == 0 and self.samples > 1:
-            raise ValueError("samples must be 1 when temperature is 0: greedy copies are not samples")
-        return self
 
 
 class CellSpec(Spec):
@@ -204,7 +155,7 @@ class DecodeStage(Spec):
     """Decode one task with one checkpoint under one method; `sampling.samples` counts those of every parallel vote."""
 
     model: ModelSpec
-    task: TaskSpec
+    task: TaskSpec | RowsSpec
     method: MethodSpec
     extrapolation: ExtrapolationSpec
     sampling: SamplingSpec
@@ -214,7 +165,7 @@ class DecodeStage(Spec):
 class GradeStage(Spec):
     """Grade the readouts of the `decode` input, each or as parallel samples of one answer."""
 
-    task: TaskSpec
+    task: TaskSpec | RowsSpec
     parallel: Annotated[ParallelSpec | None, Neutral(None)] = None
 
 
@@ -229,9 +180,11 @@ STAGE_TYPES: dict[str, type[StageSpec]] = {
 }
 
 __all__ = [
-    "COMPUTE", "STAGE_TYPES", "BudgetForcingSpec", "Cap", "CellConfig", "CellSpec", "CurateStage", "CurationSpec",
-    "CurationStep", "DataSpec", "DecodeStage", "DecontaminateSpec", "DelimiterSpec", "Excluded", "ExtrapolationSpec",
-    "ForcedSpec", "GradeStage", "GrpoSpec", "GrpoStage", "LengthSpec", "LoraSpec", "MethodSpec", "ModelSpec", "Neutral",
-    "NoTraining", "ParallelSpec", "Placement", "PoolSpec", "PoolStage", "RebaseSpec", "SamplingSpec", "ScorerSpec",
-    "SelectStage", "SftSpec", "Spec", "StageSpec", "TaskSpec", "Tracking", "TrainStage", "TrainingFormat", "Where",
+    "COMPUTE", "STAGE_TYPES", "AskSpec", "AttemptsSpec", "BudgetForcingSpec", "Cap", "CellConfig", "CellSpec",
+    "CurateStage", "CurationSpec", "CurationStep", "DataSpec", "DecodeStage", "DecontaminateSpec", "DelimiterSpec",
+    "DomainsSpec", "Excluded", "ExtrapolationSpec", "ForcedSpec", "GradeStage", "GrpoSpec", "GrpoStage",
+    "LengthSpec", "LoraSpec", "MethodSpec", "ModelSpec", "Neutral", "NoTraining", "ParallelSpec", "Placement",
+    "PoolSpec", "PoolStage", "RebaseSpec", "RowsSpec", "SamplingSpec", "ScorerSpec", "SelectStage",
+    "ServerDomainsSpec", "SftSpec", "Spec", "StageSpec", "TaskSpec", "TracesSpec", "Tracking", "TrainStage",
+    "TrainingFormat", "Where",
 ]  # fmt: skip

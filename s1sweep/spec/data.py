@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from s1sweep.spec.base import Excluded, Location, Name, Neutral, Spec
+from s1sweep.spec.control import MethodSpec
+from s1sweep.spec.model import ModelSpec, SamplingSpec
 
 # What a row of a pool can hold; `pool.columns` maps these to the columns of a source.
 ROW_FIELDS = (
@@ -110,9 +112,106 @@ class DifficultySpec(Spec):
     by: Literal["labels"]
 
 
+# --- steps that ask a model
+
+
+class AskSpec(Spec):
+    """A model asked about every row, once. `prompt` holds {question}."""
+
+    model: ModelSpec
+    method: MethodSpec
+    sampling: SamplingSpec
+    prompt: str
+
+    @field_validator("prompt")
+    @classmethod
+    def _has_question(cls, prompt: str) -> str:
+        return _with_question(prompt)
+
+    @field_validator("sampling")
+    @classmethod
+    def _is_one_answer(cls, sampling: SamplingSpec) -> SamplingSpec:
+        if sampling.samples != 1:
+            raise ValueError("samples must be 1: one answer a row is read")
+        return sampling
+
+
+class TracesSpec(Spec):
+    """Let a teacher write thinking and answer of rows without a trace.
+
+    `unfinished` is what becomes of a row whose thinking or answer was cut at a limit.
+    """
+
+    kind: Literal["traces"]
+    teacher: AskSpec
+    unfinished: Literal["drop", "keep"]
+
+
+Codes = Annotated[dict[str, str], Field(min_length=1)]
+
+
+class DomainsSpec(Spec):
+    """Let a model classify rows: its answer ends in one of the `codes`, whose name becomes the row's domain.
+
+    {domains} in the prompt is the list of codes.
+    """
+
+    kind: Literal["domains"]
+    by: Literal["model"]
+    classifier: AskSpec
+    codes: Codes
+
+
+class ServerDomainsSpec(Spec):
+    """The same with an OpenAI-compatible server, at temperature 0. `key_env` names the environment variable that holds
+    the key.
+    """
+
+    kind: Literal["domains"]
+    by: Literal["server"]
+    url: Annotated[str, Excluded("where the named model is served"), Field(pattern=r"^https?://")]
+    model: Annotated[str, Field(min_length=1)]
+    key_env: Annotated[str | None, Excluded("who pays makes no difference")]
+    prompt: str
+    codes: Codes
+    max_tokens: Annotated[int, Field(ge=1)]
+    at_once: Annotated[int, Excluded("how many requests are under way makes no difference"), Field(ge=1, le=1000)]
+    max_tries: Annotated[int, Excluded("how often a failed request is sent makes no difference"), Field(ge=1)]
+    timeout_s: Annotated[float, Excluded("how long one may take makes no difference"), Field(gt=0)]
+
+    @field_validator("prompt")
+    @classmethod
+    def _has_question(cls, prompt: str) -> str:
+        return _with_question(prompt)
+
+
+class AttemptsSpec(Spec):
+    """Drop what a weak or a strong model solves, by attempts of theirs, graded by each row's solution."""
+
+    kind: Literal["difficulty"]
+    by: Literal["attempts"]
+    weak: AskSpec
+    strong: AskSpec
+    grader: Name
+
+
+def _with_question(prompt: str) -> str:
+    if "{question}" not in prompt:
+        raise ValueError("prompt must contain {question}")
+    return prompt
+
+
+AnyDomains = Annotated[DomainsSpec | ServerDomainsSpec, Field(discriminator="by")]
+AnyDifficulty = Annotated[DifficultySpec | AttemptsSpec, Field(discriminator="by")]
 CurationStep = Annotated[
-    DeduplicateSpec | DecontaminateSpec | LengthSpec | QualitySpec | DifficultySpec, Field(discriminator="kind")
+    DeduplicateSpec | DecontaminateSpec | TracesSpec | LengthSpec | AnyDomains | QualitySpec | AnyDifficulty,
+    Field(discriminator="kind"),
 ]
+
+
+def asks(step: Spec) -> dict[str, AskSpec]:
+    """The models that a step asks, by the name of their field."""
+    return {name: ask for name in type(step).model_fields if isinstance(ask := getattr(step, name), AskSpec)}
 
 
 class CurationSpec(Spec):
@@ -120,9 +219,11 @@ class CurationSpec(Spec):
 
     deduplicate: DeduplicateSpec | None
     decontaminate: DecontaminateSpec | None
+    traces: Annotated[TracesSpec | None, Neutral(None)]
     length: LengthSpec | None
+    domains: Annotated[AnyDomains | None, Neutral(None)]
     quality: QualitySpec | None
-    difficulty: DifficultySpec | None
+    difficulty: AnyDifficulty | None
 
 
 # --- subsets --------------------------------------------------------------------------------------------------------

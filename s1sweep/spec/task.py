@@ -1,8 +1,8 @@
-"""The spec of a task: held-out questions, how they are asked, and what grades them."""
+"""Specs of what is asked: a task of held-out questions, or the rows of a pool; how, and what grades the answers."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -65,3 +65,11 @@ class TaskSpec(Spec):
 
 
 FIELDS = ("id", "question", "answer", "domain")
+
+
+class RowsSpec(Spec):
+    """Rows of the `rows` input as questions: all, those without a trace, or those with a solution to grade by."""
+
+    rows: Literal["all", "untraced", "gradable"]
+    prompt: Annotated[str, Field(min_length=1)]
+    grader: Name | None

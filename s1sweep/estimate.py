@@ -20,7 +20,8 @@ from s1sweep.training.recipe import split_batch, total_steps
 
 # Share of peak that a full fine-tune reaches. s1's two published runs of a 32B model on 16 H100 imply 0.20 and 0.16.
 TRAIN_EFFICIENCY = 0.17
-PUBLISHED = {"s1k": 7.0, "s1_59k": 394.0}  # H100 hours of five epochs of a 32B model (s1 paper, sections 1 and 5.1)
+# H100 hours of five epochs of a 32B model on so many rows of s1's pool (s1 paper, sections 1 and 5.1).
+PUBLISHED = {1_000: 7.0, 59_000: 394.0}
 DECODE_EFFICIENCY = 0.05  # decoding is bound by memory bandwidth, not by arithmetic
 EXTENSION_SHARE = 0.3  # an ignored end adds about this share of the natural length
 CHARS_PER_TOKEN = 4
@@ -98,10 +99,12 @@ def _notes_of(plan: Plan, stage: Stage, spec: TrainStage, here: Placement) -> It
             f"({100 * long / len(lengths):.0f} %), and {100 * lost / sum(lengths):.0f} % of their tokens: the ends of "
             "traces and their answers"
         )
-    if pool.name in PUBLISHED and 25e9 < spec.model.parameters < 40e9:
+    rows = _row_count(plan, stage)
+    near = min(PUBLISHED, key=lambda n: abs(n - rows))
+    if pool.name.startswith("s1") and 0.9 < rows / near < 1.1 and 25e9 < spec.model.parameters < 40e9:
         flops = train_flops(spec.model.parameters, _train_tokens(plan, stage, spec), _length(plan, stage, spec))
         hours = flops / (here.gpu_tflops * 1e12) / 3600
-        yield f"training costs about {hours:.3g} GPU hours; s1 paper, {pool.name}: {PUBLISHED[pool.name]:g} H100 hours"
+        yield f"training costs about {hours:.3g} GPU hours; the s1 paper's took {PUBLISHED[near]:g} on H100s"
 
 
 def _lengths(plan: Plan, stage: Stage) -> list[float]:
@@ -121,11 +124,14 @@ def _length(plan: Plan, stage: Stage, spec: TrainStage) -> float:
 
 def _train_tokens(plan: Plan, stage: Stage, spec: TrainStage) -> int:
     train: SftSpec = spec.train
+    size, mean = _row_count(plan, stage), _length(plan, stage, spec)
+    return round(total_steps(train, size, size * mean) * min(train.batch_size, size) * mean)
+
+
+def _row_count(plan: Plan, stage: Stage) -> int:
     select = plan.stages[stage.inputs["data"]].spec
     assert isinstance(select, SelectStage)
-    size = len(_lengths(plan, stage)) or select.data.size or _pool_of(plan, stage).rows or POOL_ROWS
-    mean = _length(plan, stage, spec)
-    return round(total_steps(train, size, size * mean) * min(train.batch_size, size) * mean)
+    return len(_lengths(plan, stage)) or select.data.size or _pool_of(plan, stage).rows or POOL_ROWS
 
 
 def _pool_of(plan: Plan, stage: Stage) -> PoolSpec:

@@ -24,11 +24,12 @@ from s1sweep.estimate import estimate
 from s1sweep.grading.grade import GRADES
 from s1sweep.grading.graders import gold
 from s1sweep.identity import encode
+from s1sweep.pins import unpinned
 from s1sweep.plan import Plan, axes_of
 from s1sweep.runtime.job import Resources
-from s1sweep.sources import asked, unpinned
 from s1sweep.spec import CurateStage, CurationStep, RowsSpec, ServerDomainsSpec
 from s1sweep.spec.data import DomainsSpec, TracesSpec
+from s1sweep.tasks import asked
 from tests.helpers import cli, compose
 from tests.test_rules import row
 
@@ -231,8 +232,7 @@ def test_hub_models_that_are_asked_are_pinned() -> None:
     notes = [[n for n in cell.notes if "difficulty" in n] for cell in plan.cells]
     assert [len(n) for n in notes] == [2, 0]  # data=random draws before the attempts
     (config,) = compose("data=s1k", "curation=s1_attempts", "pool=s1k", "curation.difficulty.weak.model.revision=abc")
-    assert [f for f in unpinned(config.cell) if "difficulty" in f] == [
-        "curation.difficulty.strong.model.source='Qwen/Qwen2.5-32B-Instruct': give "
+    assert [use.remedy for use in unpinned(config.cell) if "difficulty" in use.group] == [
         "curation.difficulty.strong.model.revision=<commit>"
     ]
 

@@ -22,6 +22,7 @@ from s1sweep.training.recipe import split_batch, total_steps
 TRAIN_EFFICIENCY = 0.17
 # H100 hours of five epochs of a 32B model on so many rows of s1's pool (s1 paper, sections 1 and 5.1).
 PUBLISHED = {1_000: 7.0, 59_000: 394.0}
+H100_TFLOPS = 989.0  # dense bf16
 DECODE_EFFICIENCY = 0.05  # decoding is bound by memory bandwidth, not by arithmetic
 EXTENSION_SHARE = 0.3  # an ignored end adds about this share of the natural length
 CHARS_PER_TOKEN = 4
@@ -46,7 +47,7 @@ def estimate(plan: Plan, stages: Mapping[str, Stage], placement: Placement) -> E
         if isinstance(stage.spec, TrainStage):
             tokens = _train_tokens(plan, stage, stage.spec)
             train_tokens += tokens
-            flops += train_flops(stage.spec.model.parameters, tokens, _length(plan, stage, stage.spec))
+            flops += train_flops(stage.spec.model.parameters, tokens, _length(plan, stage, stage.spec.train))
     sessions: dict[tuple[str, str], list[Stage]] = defaultdict(list)
     for stage in stages.values():
         if isinstance(stage.spec, DecodeStage):
@@ -102,9 +103,17 @@ def _notes_of(plan: Plan, stage: Stage, spec: TrainStage, here: Placement) -> It
     rows = _row_count(plan, stage)
     near = min(PUBLISHED, key=lambda n: abs(n - rows))
     if pool.name.startswith("s1") and 0.9 < rows / near < 1.1 and 25e9 < spec.model.parameters < 40e9:
-        flops = train_flops(spec.model.parameters, _train_tokens(plan, stage, spec), _length(plan, stage, spec))
-        hours = flops / (here.gpu_tflops * 1e12) / 3600
-        yield f"training costs about {hours:.3g} GPU hours; the s1 paper's took {PUBLISHED[near]:g} on H100s"
+        length = _length(plan, stage, spec.train.model_copy(update={"block_size": 32768}))
+        hours = train_flops(spec.model.parameters, 5 * rows * length, length) / (H100_TFLOPS * 1e12) / 3600
+        yield (
+            f"s1's own training, five epochs of {rows:,} such rows, takes {hours:.3g} H100 hours by this estimate; "
+            f"the paper's took {PUBLISHED[near]:g}"
+        )
+    if train.learning_rate >= 1e-3 and spec.model.parameters > 1e8:
+        yield (
+            f"train.learning_rate={train.learning_rate:g} is of the testbed's recipe, far too high for "
+            f"{spec.model.name}: give train=s1 or train=lora"
+        )
 
 
 def _lengths(plan: Plan, stage: Stage) -> list[float]:
@@ -113,18 +122,18 @@ def _lengths(plan: Plan, stage: Stage) -> list[float]:
     return sorted(((r.trace_tokens or 0) + r.question_chars / CHARS_PER_TOKEN for r in rows), reverse=True)
 
 
-def _length(plan: Plan, stage: Stage, spec: TrainStage) -> float:
+def _length(plan: Plan, stage: Stage, train: SftSpec) -> float:
     """Mean tokens of a training's rows, after truncation."""
     lengths = _lengths(plan, stage)
     if lengths:
-        return fmean(min(length, spec.train.block_size) for length in lengths)
+        return fmean(min(length, train.block_size) for length in lengths)
     mean = (_pool_of(plan, stage).mean_trace_tokens or TRACE_TOKENS) + QUESTION_TOKENS
-    return min(mean, spec.train.block_size)
+    return min(mean, train.block_size)
 
 
 def _train_tokens(plan: Plan, stage: Stage, spec: TrainStage) -> int:
     train: SftSpec = spec.train
-    size, mean = _row_count(plan, stage), _length(plan, stage, spec)
+    size, mean = _row_count(plan, stage), _length(plan, stage, spec.train)
     return round(total_steps(train, size, size * mean) * min(train.batch_size, size) * mean)
 
 

@@ -38,9 +38,9 @@ def test_memory_agrees_with_what_s1_met() -> None:
 
 def test_compute_agrees_with_what_s1_paid() -> None:
     """7 H100 hours for s1K (4.7M tokens x 5), 394 for 59,029 rows of 3.6K: within a third, by one efficiency."""
-    for pool, tokens, length in (("s1k", 4.7e6, 4700), ("s1_59k", 59_029 * 3600, 3600)):
+    for rows, tokens, length in ((1_000, 4.7e6, 4700), (59_000, 59_029 * 3600, 3600)):
         hours = train_flops(32.8e9, 5 * tokens, length) / (H100_TFLOPS * 1e12) / 3600
-        assert PUBLISHED[pool] / 1.33 < hours < PUBLISHED[pool] * 1.33
+        assert PUBLISHED[rows] / 1.33 < hours < PUBLISHED[rows] * 1.33
     assert 0.1 < TRAIN_EFFICIENCY < 0.3
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from s1sweep import pins
 from s1sweep.compose import CellReturn
+from s1sweep.data import server
 from s1sweep.errors import UserError
 from s1sweep.estimate import Estimate, estimate, train_notes
 from s1sweep.identity import digest
@@ -24,7 +25,7 @@ from s1sweep.runtime.display import Display
 from s1sweep.runtime.job import Outcome
 from s1sweep.runtime.policy import Capacity
 from s1sweep.runtime.scheduler import Scheduler, request
-from s1sweep.spec import CellConfig, GrpoSpec, Placement, SftSpec
+from s1sweep.spec import CellConfig, CurateStage, GrpoSpec, Placement, ServerDomainsSpec, SftSpec
 from s1sweep.store import Store, Sweep
 from s1sweep.tasks import questions
 from s1sweep.training.recipe import split_batch
@@ -82,6 +83,7 @@ class Session:
         pins.refuse_unpinned(cell.spec for cell in cells)
         for cell in cells:
             questions(cell.spec.task)  # a task that cannot be read must stop the run before it trains
+        self._keys()
         self._open()
         self.sweep.add(cell.as_json() for cell in cells)
         self._execute()
@@ -143,6 +145,15 @@ class Session:
                     f"one {kind} job asks for {need.cpus:g} CPUs, but this machine has {here.cpus or os.cpu_count()}. "
                     "Lower placement.threads or placement.train_workers."
                 )
+
+    def _keys(self) -> None:
+        """Refuse to start without the keys of servers that will be asked from this machine."""
+        if self.placement.ray_address is not None:
+            return
+        for stage in self.plan.stages.values():
+            step = stage.spec.step if isinstance(stage.spec, CurateStage) else None
+            if isinstance(step, ServerDomainsSpec) and stage.id in self.missing():
+                server.key(step)
 
     def _open(self) -> None:
         """At the first batch: see that it can run, become the store's scheduler, take back what is to be redone."""

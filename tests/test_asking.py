@@ -346,7 +346,7 @@ def test_a_server_that_fails_at_times_is_asked_again(server: Any, tmp_path: Path
 def test_a_failing_server_keeps_what_it_answered(server: Any, tmp_path: Path) -> None:
     server.fails = lambda text, again: 500 if text == "z" and server.asked[text] <= 3 else None
     prompts = ["a", "b", "z", "c"]
-    with pytest.raises(UserError, match=r"curation.domains.url=.*HTTP 500.*after 3 tries.*--retry-failed"):
+    with pytest.raises(UserError, match=r"curation.domains.url=.*HTTP 500.*after 3 tries"):
         list(Server(spec_of(server), tmp_path, first_wait=0.01).answers(prompts))
     assert list(Server(spec_of(server), tmp_path, first_wait=0.01).answers(prompts)) == ["So 01"] * 4
     assert (server.asked["a"], server.asked["b"], server.asked["z"]) == (1, 1, 4)
@@ -359,6 +359,16 @@ def test_what_will_not_get_better_is_not_tried_again(server: Any, tmp_path: Path
     assert server.asked == {"a": 1}
     with pytest.raises(UserError, match=r"curation.domains.key_env='NOT_SET'.* is not set"):
         Server(spec_of(server, key_env="NOT_SET"), None)
+
+
+def test_a_missing_key_is_seen_before_anything_runs(root: Path) -> None:
+    done = cli(
+        *("run", "curation=testbed", "curation/domains=msc2020_server", "curation.domains.model=m", "tracking=none"),
+        *("curation.domains.key_env=NOT_SET", "data.size=4", "placement=inprocess"),
+        root=root,
+    )
+    assert (done.returncode, root.exists()) == (2, False), done.stdout + done.stderr
+    assert "curation.domains.key_env='NOT_SET'" in done.stderr
 
 
 def test_where_a_server_stands_is_not_identity(server: Any) -> None:

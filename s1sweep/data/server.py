@@ -26,18 +26,25 @@ PASSING = (408, 409, 425, 429, 500, 502, 503, 504, 529)  # statuses of what may 
 LONGEST_WAIT = 60.0  # seconds
 
 
+def key(spec: ServerDomainsSpec) -> str | None:
+    """The server's key; None for one without. Raises UserError if its environment variable is not set here."""
+    if spec.key_env is None:
+        return None
+    if found := os.environ.get(spec.key_env):
+        return found
+    raise UserError(
+        f"curation.domains.key_env={spec.key_env!r}: this environment variable is not set. Set it, where stages run, "
+        "to the server's key, or give curation.domains.key_env=null for a server without one."
+    )
+
+
 class Server:
     """A chat model behind a URL. Raises UserError where the key is missing or a request cannot be answered."""
 
     def __init__(self, spec: ServerDomainsSpec, cache: Path | None, first_wait: float = 1.0) -> None:
         self._spec = spec
         self._first_wait = first_wait
-        self._key = os.environ.get(spec.key_env) if spec.key_env else None
-        if spec.key_env and not self._key:
-            raise UserError(
-                f"curation.domains.key_env={spec.key_env!r}: this environment variable is not set where the stage "
-                "runs. Set it to the server's key, or give curation.domains.key_env=null for a server without one."
-            )
+        self._key = key(spec)
         self._stopped = Event()
         self._lock = Lock()
         about = digest([spec.model, spec.max_tokens])[:16]
@@ -61,23 +68,23 @@ class Server:
                     future.cancel()
 
     def _answer(self, prompt: str) -> str:
-        key = digest(prompt)
+        name = digest(prompt)
         with self._lock:
-            known = self._known.get(key)
+            known = self._known.get(name)
         if known is not None:
             return known
         answer = self._asked(prompt)
         with self._lock:
-            self._known.setdefault(key, answer)
-            self._keep(key, answer)
-        return answer
+            self._known.setdefault(name, answer)
+            self._keep(name, answer)
+            return self._known[name]
 
-    def _keep(self, key: str, answer: str) -> None:
+    def _keep(self, name: str, answer: str) -> None:
         if self._path is None:
             return
         self._path.parent.mkdir(parents=True, exist_ok=True)
         # The line break comes first: what a killed process left half-written must not spoil this line.
-        line = "\n" + json.dumps({"prompt": key, "answer": answer}, ensure_ascii=False)
+        line = "\n" + json.dumps({"prompt": name, "answer": answer}, ensure_ascii=False)
         with self._path.open("a", encoding="utf-8") as f:
             f.write(line)
 
@@ -127,7 +134,7 @@ class Server:
     def _failed(self, said: str, tries: int) -> str:
         return (
             f"curation.domains.url={self._spec.url!r}, model {self._spec.model!r}: {said} (after {tries} "
-            f"{'try' if tries == 1 else 'tries'}). Answers so far are kept; mend it and run again with --retry-failed."
+            f"{'try' if tries == 1 else 'tries'}). Answers so far are kept."
         )
 
 

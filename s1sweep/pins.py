@@ -59,7 +59,7 @@ def uses(cell: CellSpec) -> list[Use]:
 
 
 def _model(group: str, spec: ModelSpec | ScorerSpec) -> Use | None:
-    source = model_path(spec)
+    source = model_path(spec, group)
     return None if Path(source).is_dir() else Use(group, "model", source, spec.revision)
 
 

@@ -97,9 +97,9 @@ def tokenizer_digest(spec: LengthSpec) -> str:
     return tree_sha256(path, TOKENIZER) if path.is_dir() else f"{spec.tokenizer}@{spec.revision or UNPINNED}"
 
 
-def model_path(model: ModelSpec | ScorerSpec) -> str:
-    """A local directory, or the hub id. Raises UserError if it is neither."""
-    group = _group(model)
+def model_path(model: ModelSpec | ScorerSpec, group: str | None = None) -> str:
+    """A local directory, or the hub id. Raises UserError, naming the field in its `group`, if it is neither."""
+    group = group or _group(model)
     if model.source == "testbed":
         return str(testbed.PRM if isinstance(model, ScorerSpec) else testbed.BASE)
     if Path(model.source).expanduser().is_dir():

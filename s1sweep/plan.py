@@ -6,12 +6,13 @@ Every mistake that can be seen without running is raised here, before any work.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from s1sweep.axes import series_key
+from s1sweep.checks import check, check_ask
 from s1sweep.data import curate, ingest, rules, select, trial
 from s1sweep.data.curation import STEPS, domains
 from s1sweep.data.pool import Entry
@@ -25,9 +26,7 @@ from s1sweep.pins import unpinned
 from s1sweep.sources import held_out_digest, model_digest, pool_digest, tokenizer_digest
 from s1sweep.spec import (
     COMPUTE,
-    AskSpec,
     AttemptsSpec,
-    CellConfig,
     CellSpec,
     CurateStage,
     CurationStep,
@@ -47,17 +46,16 @@ from s1sweep.spec import (
     PoolSpec,
     PoolStage,
     RowsSpec,
-    SamplingSpec,
     SelectStage,
     SftSpec,
     StageSpec,
     TrainingFormat,
     TrainStage,
 )
-from s1sweep.spec.control import StepConditionalSpec, TokenConditionalSpec, forced_on_top
+from s1sweep.spec.control import StepConditionalSpec, TokenConditionalSpec
 from s1sweep.spec.data import asks
 from s1sweep.store import Store
-from s1sweep.tasks import question_count, task_content
+from s1sweep.tasks import task_content
 from s1sweep.training import conditional, grpo, sft
 
 KINDS = ("pool", "curate", "select", "train", "decode", "grade")
@@ -325,44 +323,8 @@ def _session(model: ModelSpec, checkpoint: Mapping[str, str]) -> str:
     return digest([checkpoint, model_digest(model), encode(model)])[:12]
 
 
-def check(cell: CellSpec) -> None:
-    """Raise UserError, naming field, value and what to do, if a cell cannot work."""
-    if cell.task.grader is None:
-        raise UserError(f"task.grader=null: task {cell.task.name!r} has no grader. Give one of: {', '.join(GRADERS)}.")
-    if cell.task.grader not in GRADERS:
-        raise invalid("task.grader", cell.task.grader, GRADERS)
-    _check_parallel(cell)
-    _check_decoding(cell.method, cell.model, cell.sampling)
-    question_count(cell.task)  # reads a file's questions; those of the hub are read before a run
-
-
 # What a step asks about, where it is not all rows.
 ASKED: Mapping[str, Literal["untraced", "gradable"]] = {"traces": "untraced", "difficulty": "gradable"}
-
-
-def check_ask(step: CurationStep, who: str, ask: AskSpec) -> None:
-    """Raise UserError, naming the field, if a model of a curation step cannot be asked like that."""
-    if isinstance(step, AttemptsSpec) and step.grader not in GRADERS:
-        raise invalid("curation.difficulty.grader", step.grader, GRADERS)
-    with _fields_of(f"curation.{step.kind}.{who}"):
-        if ask.method.kind == "rebase":
-            raise UserError("method=rebase gives several answers, and one a row is read. Give method=budget_forcing.")
-        if step.kind == "traces" and not ask.model.delimiters.think_end:
-            raise UserError(
-                f"model.delimiters.think_end of {ask.model.name!r} is empty: its thinking could not be told from its "
-                "answer. Give a model that marks the end of thinking."
-            )
-        _check_decoding(ask.method, ask.model, ask.sampling)
-        model_digest(ask.model)
-
-
-@contextmanager
-def _fields_of(prefix: str) -> Iterator[None]:
-    """Messages begin with a field's name; here it is one of `prefix`."""
-    try:
-        yield
-    except UserError as error:
-        raise UserError(f"{prefix}.{error}") from error
 
 
 def curation_before(cell: CellSpec, rule: rules.Rule) -> list[CurationStep]:
@@ -377,57 +339,6 @@ def curation_before(cell: CellSpec, rule: rules.Rule) -> list[CurationStep]:
     names = list(steps)
     wanted = names[: names.index("quality" if point == "pool" else point) + (point != "pool")]
     return [step for name in wanted if (step := steps[name]) is not None]
-
-
-def _check_decoding(method: MethodSpec, model: ModelSpec, sampling: SamplingSpec) -> None:
-    """What must fit wherever a model decodes."""
-    kind, marks = method.kind, model.delimiters
-    if kind not in METHODS:
-        raise invalid("method.kind", kind, METHODS)
-    caps = {
-        name: value
-        for name in ("max_thinking_tokens", "max_answer_tokens")
-        if isinstance(value := getattr(method, name, None), int)
-    }
-    if sum(caps.values()) >= model.max_model_len:
-        said = " and ".join(f"method.{name}={value}" for name, value in caps.items())
-        raise UserError(
-            f"{said} leave no room for the prompt in model.max_model_len={model.max_model_len}. "
-            "Lower one of them, or raise model.max_model_len if the model allows it."
-        )
-    if sampling.temperature == 0 and kind in SAMPLED:
-        raise UserError(
-            f"method={kind} needs sampling.temperature > 0: greedy draws are all alike. Give sampling=sampled."
-        )
-    if kind in MARKED and not marks.think_end:
-        raise UserError(
-            f"method={kind} needs a model that marks the end of thinking; model.delimiters.think_end of "
-            f"{model.name!r} is empty. Give another model, or method=budget_forcing."
-        )
-    if kind == "vllm_native" and not (marks.think_start and marks.think_end):
-        raise UserError(
-            "method=vllm_native needs model.delimiters.think_start and think_end: vLLM counts the tokens between them."
-        )
-
-
-def _check_parallel(cell: CellSpec) -> None:
-    kind, rule = cell.method.kind, cell.parallel.rule
-    if cell.sampling.temperature == 0 and rule != "none" and cell.parallel.n > 1:
-        raise UserError(
-            f"parallel.rule={rule} with parallel.n={cell.parallel.n} needs sampling.temperature > 0: greedy draws are "
-            "all alike. Give sampling=sampled."
-        )
-    if kind == "rebase" and rule in ("none", "shortest"):
-        raise UserError(
-            f"parallel.rule={rule} is not valid for method=rebase, which gives several answers. "
-            "Give parallel=majority, weighted or best (with parallel.n=1 for one tree)."
-        )
-
-
-# Methods that draw several times from one prefix.
-SAMPLED = ("rejection", "rebase")
-# Methods that end the thinking themselves, or look for its end.
-MARKED = ("step_conditional", "rejection", "no_thinking", "rebase")
 
 
 def parallel_of(cell: CellSpec) -> ParallelSpec | None:
@@ -473,47 +384,6 @@ def _extrapolation(cell: CellSpec, notes: list[str]) -> ExtrapolationSpec:
 
 
 NO_EXTRAPOLATION = ExtrapolationSpec(string="", num_ignore=0, temperature=None, frequency_penalty=0.0)
-
-
-# Groups that define results; placement, tracking and experiment are not axes of a table.
-AXIS_GROUPS = (
-    *("pool", "curation", "data", "extrapolation", "method", "parallel", "scorer", "model", "train", "task"),
-    "sampling",
-)
-
-
-def axes_of(config: CellConfig) -> dict[str, Any]:
-    """How a user tells this cell from others: the choice of each group, and each value given by hand."""
-    axes: dict[str, Any] = {group: config.choices[group] for group in AXIS_GROUPS if group in config.choices}
-    for override in config.overrides:
-        key, _, value = override.lstrip("+~").partition("=")
-        group, at, package = key.partition("@")
-        if at or "/" in group:  # a choice within a group: model@curation.difficulty.weak.model, curation/domains
-            key = package or group.replace("/", ".")
-            if key.split(".")[0] in AXIS_GROUPS:
-                axes[key] = value
-        elif "." in key and key.split(".")[0] in AXIS_GROUPS:
-            axes[key] = _value(config.cell, key, value)
-    return axes
-
-
-def _value(cell: CellSpec, key: str, text: str) -> Any:
-    found: Any = cell
-    for part in key.split("."):
-        found = found.get(part, text) if isinstance(found, dict) else getattr(found, part, text)
-    return found
-
-
-def series_key(cell: CellSpec, stages: Mapping[str, str]) -> str:
-    """The same for cells that differ only in how much compute they may use: one curve."""
-    spec = encode(cell)
-    spec["forced_on_top"] = forced_on_top(spec["method"])
-    for group, name in COMPUTE:
-        spec[group].pop(name, None)
-    if "train" not in stages:
-        del spec["pool"], spec["curation"], spec["data"]  # of no effect without training
-    arm = {kind: stages[kind] for kind in ("select", "train") if kind in stages}
-    return digest([spec, arm])[:12]
 
 
 def _data_slug(data: DataSpec) -> str:

@@ -14,12 +14,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from s1sweep import pins
+from s1sweep.axes import axes_of
 from s1sweep.compose import CellReturn
 from s1sweep.data import server
 from s1sweep.errors import UserError
 from s1sweep.estimate import Estimate, estimate, train_notes
 from s1sweep.identity import digest
-from s1sweep.plan import Cell, Plan, Stage, axes_of
+from s1sweep.plan import Cell, Plan, Stage
 from s1sweep.runtime.backend import Backend, InProcessBackend
 from s1sweep.runtime.display import Display
 from s1sweep.runtime.job import Outcome

@@ -20,8 +20,9 @@ import pytest
 from rich.console import Console
 
 from s1sweep.analysis import papertables, results, stats, tables
+from s1sweep.axes import axes_of
 from s1sweep.errors import UserError
-from s1sweep.plan import Plan, Stage, axes_of
+from s1sweep.plan import Plan, Stage
 from s1sweep.spec import CellSpec, DecodeStage
 from s1sweep.store import Store, Sweep
 from s1sweep.tasks import questions

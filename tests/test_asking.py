@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from s1sweep import testbed
+from s1sweep.axes import axes_of
 from s1sweep.data.curate import run as curate
 from s1sweep.data.curation import domains
 from s1sweep.data.pool import ROWS, Row, read_jsonl
@@ -25,7 +26,7 @@ from s1sweep.grading.grade import GRADES
 from s1sweep.grading.graders import gold
 from s1sweep.identity import encode
 from s1sweep.pins import unpinned
-from s1sweep.plan import Plan, axes_of
+from s1sweep.plan import Plan
 from s1sweep.runtime.job import Resources
 from s1sweep.spec import CurateStage, CurationStep, RowsSpec, ServerDomainsSpec
 from s1sweep.spec.data import DomainsSpec, TracesSpec

@@ -21,7 +21,7 @@ LAYERS = [
     ["s1sweep.sources", "s1sweep.tasks", "s1sweep.decoding.readout", "s1sweep.decoding.engine"],
     ["s1sweep.pins"],
     ["s1sweep.data", "s1sweep.training", "s1sweep.decoding", "s1sweep.grading"],
-    ["s1sweep.plan"],
+    ["s1sweep.axes", "s1sweep.checks", "s1sweep.plan"],
     [
         "s1sweep.estimate",
         "s1sweep.compose",

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from s1sweep.plan import Plan, axes_of
+from s1sweep.axes import axes_of
+from s1sweep.plan import Plan
 from tests.helpers import ROOT, cli, compose
 
 SMALL = ["train=none", "task=tiny_calc", "task.limit=6", "placement=inprocess", "tracking=none"]

@@ -37,12 +37,13 @@ def backend() -> Iterator[Backend]:
 
 
 def stages(*overrides: str, kind: str = "train") -> tuple[dict[str, Stage], Stage, Placement]:
-    """Selection and training of one cell, and where to run them."""
+    """Training of one cell and all that it needs, and where to run them."""
     config = compose(*TINY, *overrides)[0]
     plan = Plan()
     cell = plan.add(config.cell, axes_of(config))
     train = replace(plan.stages[cell.stages["train"]], kind=kind)
-    return {i: plan.stages[i] for i in [cell.stages["select"]]} | {train.id: train}, train, config.placement
+    needed = {name: stage for name, stage in plan.stages.items() if stage.kind in ("pool", "curate", "select")}
+    return needed | {train.id: train}, train, config.placement
 
 
 def go(

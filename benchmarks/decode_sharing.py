@@ -91,7 +91,7 @@ def _grid(cells: list[CellConfig], engine: Any, chat: Any, pairs: int) -> dict[s
     ours, theirs = interleaved(shared, batch, pairs)
     return {
         "cells": len(cells),
-        "questions": sum(map(len, map(questions, {config.cell.task for config in cells}))),
+        "questions": sum({config.cell.task.name: len(questions(config.cell.task)) for config in cells}.values()),
         "requests": len(recorder.made),
         "tokens_decoded": first.decoded,
         "tokens_unique": unique,

@@ -202,6 +202,8 @@ def test_interrupt_stops_cleanly_and_says_how_to_resume(root: Path) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # A shell's background job ignores interrupts, and so would all that it starts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 120
     while not list(root.glob("stages/train-*/*/log.txt")) and time.monotonic() < deadline:

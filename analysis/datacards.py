@@ -54,7 +54,7 @@ class DataCards:
 
 def gather(sweep: Sweep) -> DataCards:
     """Raises UserError if no cell of the sweep is trained, or none of its subsets is there yet."""
-    cells = results.load(sweep)
+    cells = results.cells(sweep)
     trained = [cell for cell in cells if "select" in cell.stages]
     grams = {name: _grams(spec) for name, spec in _tasks(cells).items()}
     subsets, missing = [], []

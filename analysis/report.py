@@ -43,7 +43,7 @@ def write(sweep: Sweep, out: str | None = None) -> Path:
 def _context(sweep: Sweep) -> dict[str, Any]:
     from markupsafe import Markup
 
-    cells = results.load(sweep)
+    cells = results.cells(sweep)
     done = [cell for cell in cells if cell.missing is None]
     axes = columns(cells)
     shown = samples(sweep.store, cells)

@@ -79,7 +79,7 @@ class CellResult:
         }
 
 
-def load(sweep: Sweep) -> list[CellResult]:
+def cells(sweep: Sweep) -> list[CellResult]:
     """One result per cell of the sweep, in their order. Raises UserError on a record of another schema."""
     return [_result(sweep.store, cell) for cell in sweep.cells()]
 

@@ -139,7 +139,7 @@ def results(sweep: str | None, as_json: bool, as_csv: bool, clean: bool, root: s
     from s1sweep.store import Store
 
     store = Store(root)
-    cells = found.load(store.sweep(sweep))
+    cells = found.cells(store.sweep(sweep))
     kept = without.clean(store, cells) if clean else None
     if as_json:
         rows = [cell.as_json() for cell in cells]
@@ -262,7 +262,7 @@ def _after_run(session: Any) -> None:
 
     sweep = session.sweep
     keys = {cell.key for cell in session.plan.cells}
-    cells = [cell for cell in found.load(sweep) if cell.key in keys]
+    cells = [cell for cell in found.cells(sweep) if cell.key in keys]
     tables.show(cells, store=session.store)
     reused = len(session.plan.stages) - session.executed - len(session.failed) - len(session.blocked)
     click.echo(f"Sweep {sweep.name}: {len(cells)} cells, {session.executed} stages run, {reused} reused.")

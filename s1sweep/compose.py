@@ -38,7 +38,7 @@ _CELL_GROUPS = (
     *("pool", "curation", "data", "extrapolation", "method", "parallel", "scorer", "model", "train", "task"),
     "sampling",
 )
-_OTHER = ("name", "notes", "tags", "objective", "placement", "tracking")
+_OTHER = ("name", "notes", "tags", "claims", "objective", "placement", "tracking")
 
 
 @dataclass(frozen=True)
@@ -157,8 +157,9 @@ def expand(arguments: Sequence[str], loader: ConfigLoader, master: DictConfig) -
     parser = OverridesParser.create(config_loader=loader)
     parsed = parser.parse_overrides(list(arguments))
     cells: list[list[str]] = []
+    scale = [o for o in parsed if o.get_key_element() == "scale"]
     for line, others in _experiments(parsed):
-        grids = _grids(loader, master, line)
+        grids = _grids(loader, master, [*scale, *([line] if line else [])])
         for name, axes in (grids or {"": {}}).items():
             if not isinstance(axes, Mapping):
                 raise UserError(f"grids.{name}={axes!r} is not valid. Give a mapping of keys to values.")
@@ -179,13 +180,13 @@ def _experiments(overrides: Sequence[Override]) -> list[tuple[Override | None, l
     return [(override, others) for override in OverridesParser.create().parse_overrides(lines)]
 
 
-def _grids(loader: ConfigLoader, master: DictConfig, experiment: Override | None) -> dict[str, Any]:
-    if experiment is None:
+def _grids(loader: ConfigLoader, master: DictConfig, chosen: Sequence[Override]) -> dict[str, Any]:
+    """The sub-grids of an experiment, whose values may depend on the scale."""
+    if not chosen:
         found = master.get("grids")
     else:
-        hydra_overrides = list(master.hydra.overrides.hydra)
-        line = _line(experiment)
-        found = loader.load_configuration(master.hydra.job.config_name, [*hydra_overrides, line], RunMode.RUN).grids
+        lines = [*master.hydra.overrides.hydra, *map(_line, chosen)]
+        found = loader.load_configuration(master.hydra.job.config_name, lines, RunMode.RUN).grids
     grids = OmegaConf.to_container(found, resolve=True) if found else {}
     assert isinstance(grids, dict)
     return {str(name): axes for name, axes in grids.items()}
@@ -278,7 +279,7 @@ class Composer:
 
 
 def _validated(plain: dict[Any, Any], choices: dict[str, str], overrides: Sequence[str]) -> CellConfig:
-    known = {*_CELL_GROUPS, *_OTHER, "grids", "experiment"}
+    known = {*_CELL_GROUPS, *_OTHER, "grids", "experiment", "scale"}
     for key in plain:
         if key not in known:
             raise UserError(

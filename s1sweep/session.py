@@ -105,7 +105,7 @@ class Session:
     def _agree(self, config: CellConfig) -> None:
         """One session has one placement, one tracker and one sweep."""
         first = self.config = self.config or config
-        for name in ("name", "notes", "tags", "placement", "tracking"):
+        for name in ("name", "notes", "tags", "claims", "placement", "tracking"):
             if getattr(config, name) != getattr(first, name):
                 raise UserError(
                     f"{name} differs between cells of one command: "
@@ -165,7 +165,8 @@ class Session:
         self._exit.enter_context(self.store.scheduler_lock())
         if self.force:
             self._withdraw(self.force)
-        self.sweep.open(self.config.notes, self.config.tags)
+        claims = [claim.model_dump(mode="json") for claim in self.config.claims]
+        self.sweep.open(self.config.notes, self.config.tags, claims)
         self._opened = True
 
     def _withdraw(self, prefix: str) -> None:

@@ -225,11 +225,17 @@ class Sweep:
         self.name = name
         self.dir = store.sweep_dir(name)
 
-    def open(self, notes: str, tags: Iterable[str]) -> None:
-        """Create the sweep, or update its notes and tags where given, and make it the newest."""
+    def open(self, notes: str, tags: Iterable[str], claims: Iterable[Mapping[str, Any]] = ()) -> None:
+        """Create the sweep, or update its notes and tags where given, and make it the newest.
+
+        Claims are added and never taken away: a family that shrinks after a look is no correction.
+        """
         self.dir.mkdir(parents=True, exist_ok=True)
         old = _read_json(self.dir / "sweep.json") or {"name": self.name, "created": round(time.time(), 3)}
+        declared = list(old.get("claims", []))
+        declared += [claim for claim in claims if claim not in declared]
         new = {**old, "notes": notes or old.get("notes", ""), "tags": sorted({*old.get("tags", []), *tags})}
+        new["claims"] = declared
         _replace(self.dir / "sweep.json", new)
 
     def info(self) -> dict[str, Any]:

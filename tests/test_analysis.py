@@ -228,7 +228,7 @@ def test_clustered_interval_of_equal_scores_has_width() -> None:
 
 def test_results_are_the_records_in_the_cells_order(root: Path) -> None:
     sweep = fabricate(root, "data=random,s1k", "task=tiny_calc,tiny_choice")
-    cells = results.load(sweep)
+    cells = results.cells(sweep)
     assert [cell.key for cell in cells] == [cell["key"] for cell in sweep.cells()]
     for cell in cells:
         summary = sweep.store.record(cell.stages["grade"])["result"]["summary"]  # type: ignore[index]
@@ -243,7 +243,7 @@ def test_results_are_the_records_in_the_cells_order(root: Path) -> None:
 
 def test_several_samples_count_questions_not_readouts(root: Path) -> None:
     overrides = ("task=tiny_calc", "sampling=sampled", "sampling.samples=4", "task.limit=20")
-    (cell,) = results.load(fabricate(root, *overrides, skill=lambda cell, number: 0.2 + 0.6 * (number % 2)))
+    (cell,) = results.cells(fabricate(root, *overrides, skill=lambda cell, number: 0.2 + 0.6 * (number % 2)))
     assert (cell.n, cell.readouts) == (20, 80)
     assert "bootstrap over 20 questions" in (cell.interval or "")
     assert set(results.scores(cell).values()) <= {0, 0.25, 0.5, 0.75, 1}
@@ -255,7 +255,7 @@ def test_a_missing_cell_is_a_row_with_its_reason(root: Path) -> None:
     sweep = fabricate(
         root, "data=random,diverse,longest", "task=tiny_calc", failing=["train-tiny-diverse"], waiting="longest"
     )
-    done, failed, waiting = results.load(sweep)
+    done, failed, waiting = results.cells(sweep)
     assert done.missing is None
     assert failed.missing == "train failed: RuntimeError: lost <b>GPU</b>"
     assert waiting.missing == "not run yet"
@@ -270,12 +270,12 @@ def test_a_record_of_another_schema_is_refused(root: Path) -> None:
     path = sweep.store.stage_dir(sweep.cells()[0]["stages"]["grade"]) / "record.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "schema": 99}))
     with pytest.raises(UserError, match="schema 99"):
-        results.load(sweep)
+        results.cells(sweep)
 
 
 def test_readouts_join_what_was_decoded_with_its_grade(root: Path) -> None:
     sweep = fabricate(root, "task=tiny_calc", "extrapolation=wait", "sampling=sampled", "sampling.samples=2")
-    (cell,) = results.load(sweep)
+    (cell,) = results.cells(sweep)
     rows = results.readouts(sweep.store, cell)
     asked = results.questions(sweep.store, cell)
     assert len(rows) == cell.readouts
@@ -293,7 +293,7 @@ def test_questions_of_a_task_file_that_changed_are_not_shown(root: Path, tmp_pat
     task = tmp_path / "mine.jsonl"
     task.write_text(json.dumps({"id": "a", "question": "1+1", "answer": "2"}) + "\n")
     sweep = fabricate(root, "task=file", "task.name=mine", "task.grader=math", f"task.path={task}")
-    (cell,) = results.load(sweep)
+    (cell,) = results.cells(sweep)
     assert results.questions(sweep.store, cell)["a"].question == "1+1"
     task.write_text(json.dumps({"id": "a", "question": "2+2", "answer": "4"}) + "\n")
     assert results.questions(sweep.store, cell) == {}
@@ -309,7 +309,7 @@ for name in ("numpy", "pandas", "matplotlib", "scipy", "torch", "ray", "vllm", "
     sys.modules[name] = None
 from s1sweep.analysis import results, tables
 from s1sweep.store import Store
-cells = results.load(Store({str(root)!r}).sweep(None))
+cells = results.cells(Store({str(root)!r}).sweep(None))
 tables.show(cells)
 assert tables.csv_text(cells)
 """
@@ -334,7 +334,7 @@ def test_the_table_shows_whole_numbers_at_any_width(root: Path, width: int, term
         "extrapolation=none,alternatively",
         "task=tiny_calc,tiny_choice",
     )
-    cells = results.load(fabricate(root, *overrides, "task.limit=20", failing=["train-tiny-diverse-256-seed1"]))
+    cells = results.cells(fabricate(root, *overrides, "task.limit=20", failing=["train-tiny-diverse-256-seed1"]))
     lines = printed(cells, width, terminal)
     text = "\n".join(lines)
     assert not terminal or max(map(len, lines)) <= width
@@ -346,7 +346,7 @@ def test_the_table_shows_whole_numbers_at_any_width(root: Path, width: int, term
 
 
 def test_only_axes_that_vary_are_columns(root: Path) -> None:
-    cells = results.load(fabricate(root, "extrapolation=none,wait", "task=tiny_calc", "data.size=64"))
+    cells = results.cells(fabricate(root, "extrapolation=none,wait", "task=tiny_calc", "data.size=64"))
     assert printed(cells, 120)[0].split() == [
         "task",
         "extrapolation",
@@ -367,7 +367,7 @@ def test_a_large_sweep_is_pivoted_and_loses_no_cell(root: Path) -> None:
         "extrapolation=none,wait,hmm",
         "task=tiny_calc,tiny_hard,tiny_choice",
     )
-    cells = results.load(fabricate(root, *grid, "task.limit=10", failing=["train-tiny-longest"]))
+    cells = results.cells(fabricate(root, *grid, "task.limit=10", failing=["train-tiny-longest"]))
     assert len(cells) == 45
     text = "\n".join(printed(cells, 120))
     assert "accuracy % by data" in text
@@ -377,7 +377,7 @@ def test_a_large_sweep_is_pivoted_and_loses_no_cell(root: Path) -> None:
 
 def test_csv_has_a_line_for_every_cell(root: Path) -> None:
     sweep = fabricate(root, "data=random,diverse", "task=tiny_calc", failing=["train-tiny-diverse"])
-    done, missing = csv.DictReader(io.StringIO(tables.csv_text(results.load(sweep))))
+    done, missing = csv.DictReader(io.StringIO(tables.csv_text(results.cells(sweep))))
     assert done["data"] == "random" and 0 <= float(done["ci_low"]) <= float(done["accuracy"]) <= 1
     assert missing["accuracy"] == "" and missing["missing"].startswith("train failed")
 
@@ -392,7 +392,7 @@ def test_subset_table_compares_pairs_and_shows_the_null_arm(root: Path) -> None:
     fabricate(root, "data=random,s1k", "task=tiny_calc,tiny_choice", "extrapolation=none,wait", skill=skill)
     fabricate(root, "data=random", "data.seed=1", "task=tiny_calc,tiny_choice", skill=skill)
     sweep = fabricate(root, "train=none", "task=tiny_calc", skill=skill)
-    grid = tables.subset_table(results.load(sweep))
+    grid = tables.subset_table(results.cells(sweep))
     assert grid is not None
     assert grid.columns == ("tiny_calc", "tiny_choice")
     assert [(line.label, line.kind) for line in grid.lines] == [
@@ -419,7 +419,7 @@ def test_subset_table_compares_pairs_and_shows_the_null_arm(root: Path) -> None:
 def test_extrapolation_table_has_the_papers_rows(root: Path) -> None:
     strings = "extrapolation=wait,none,hmm,empty,alternatively"
     sweep = fabricate(root, "data=random,s1k", strings, "task=tiny_calc", failing=["-Hmm-"])
-    grid = papertables.extrapolation_table(results.load(sweep))
+    grid = papertables.extrapolation_table(results.cells(sweep))
     assert grid is not None and grid.setting.startswith("s1k")
     assert [line.label for line in grid.lines] == [
         "no extrapolation",
@@ -430,11 +430,11 @@ def test_extrapolation_table_has_the_papers_rows(root: Path) -> None:
     ]
     hmm = grid.lines[3].entries[0]
     assert hmm is not None and hmm.difference is None and (hmm.cell.missing or "").startswith("decode failed")
-    assert papertables.extrapolation_table(results.load(sweep), ("random", 256, 0)) is not None
+    assert papertables.extrapolation_table(results.cells(sweep), ("random", 256, 0)) is not None
 
 
 def test_papers_tables_are_absent_where_there_is_nothing_to_compare(root: Path) -> None:
-    cells = results.load(fabricate(root, "task=tiny_calc"))
+    cells = results.cells(fabricate(root, "task=tiny_calc"))
     assert papertables.subset_table(cells) is None
     assert papertables.extrapolation_table(cells) is None
     assert papertables.subset_table([]) is None

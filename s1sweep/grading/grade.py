@@ -6,6 +6,7 @@ An answer is one readout, or what several parallel readouts make together.
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
@@ -20,7 +21,7 @@ from s1sweep.grading.parallel import Voter, decide
 from s1sweep.spec import GradeStage, ParallelSpec
 from s1sweep.tasks import asked
 
-VERSION = 2
+VERSION = 3
 GRADES = "grades.jsonl"
 TOKENS = (*READOUT_TOKENS, "prefilled_tokens")
 # Every token that was decoded, or read by a reward model, for an answer.
@@ -103,6 +104,9 @@ def _grade(group: Sequence[Numbered], parallel: ParallelSpec | None, grader: Gra
         "ignored": row["ignored"],
         **tokens,
         "total_tokens": sum(tokens[name] for name in TOTAL),
+        "loop_tokens": row["loop"]["tokens"] if row["loop"] else 0,
+        "backtracks": backtracks("".join(text for text, injected in row["thinking"] if not injected)),
+        "score": row["score"],
         "verdict": verdict,
         "credit": credit,
         "extracted": judged[place].extracted,
@@ -110,6 +114,15 @@ def _grade(group: Sequence[Numbered], parallel: ParallelSpec | None, grader: Gra
         "votes": votes,
         "probes": [{"kind": p["kind"], "at": p["at"], **_said(grader.judge(p["stated"], gold))} for p in row["probes"]],
     }
+
+
+# What a model says when it turns back; the words that NoWait (arXiv 2506.08343) bans, less those of every text.
+BACKTRACK = re.compile(r"\b(wait|hmm+|alternatively|however|actually|double-?check|let me (?:re)?check|verify)\b", re.I)
+
+
+def backtracks(text: str) -> int:
+    """How often a text turns back, by its words."""
+    return sum(1 for _ in BACKTRACK.finditer(text))
 
 
 def _judge(row: Row, grader: Grader, gold: str) -> Judgement:

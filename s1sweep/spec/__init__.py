@@ -16,6 +16,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from s1sweep.spec.base import Excluded, Neutral, Spec, Where
+from s1sweep.spec.claim import Claim
 from s1sweep.spec.control import (
     COMPUTE,
     BudgetForcingSpec,
@@ -107,6 +108,7 @@ class CellConfig(Where):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$")] | None
     notes: str
     tags: tuple[str, ...]
+    claims: tuple[Claim, ...]
     objective: Literal["accuracy", "mean_thinking_tokens"]
     cell: CellSpec
     placement: Placement
@@ -180,7 +182,7 @@ STAGE_TYPES: dict[str, type[StageSpec]] = {
 }
 
 __all__ = [
-    "COMPUTE", "STAGE_TYPES", "AskSpec", "AttemptsSpec", "BudgetForcingSpec", "Cap", "CellConfig", "CellSpec",
+    "COMPUTE", "STAGE_TYPES", "AskSpec", "AttemptsSpec", "BudgetForcingSpec", "Cap", "CellConfig", "CellSpec", "Claim",
     "CurateStage", "CurationSpec", "CurationStep", "DataSpec", "DecodeStage", "DecontaminateSpec", "DelimiterSpec",
     "DomainsSpec", "Excluded", "ExtrapolationSpec", "ForcedSpec", "GradeStage", "GrpoSpec", "GrpoStage",
     "LengthSpec", "LoraSpec", "MethodSpec", "ModelSpec", "Neutral", "NoTraining", "ParallelSpec", "Placement",

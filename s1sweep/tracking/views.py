@@ -63,7 +63,7 @@ class Run:
 
 def runs(sweep: Sweep, tracking: Tracking) -> Iterator[Run]:
     """The runs of a sweep: trainings, series, and the sweep itself last."""
-    cells, info = results.load(sweep), sweep.info()
+    cells, info = results.cells(sweep), sweep.info()
     label, tags = Label(cells), info.get("tags", [])
 
     def run(job_type: str, key: str, shown: Any, view: Callable[[], View]) -> Run:

@@ -73,7 +73,8 @@ class Reading:
     @property
     def sampling(self) -> Sampling:
         """How it is drawn, but for a ban on a stop in first place."""
-        return replace(self._stream.sampling, min_tokens=0)
+        sampling = self._stream.sampling
+        return replace(sampling, min_tokens=0) if sampling.min_tokens else sampling
 
     async def upto(self, n: int) -> Cut:
         """The first `n` tokens, or fewer if the stream ends. A stop after exactly `n` tokens is beyond the cut."""
@@ -205,5 +206,8 @@ class Case:
 
 def with_parameters(sampling: Sampling, parameters: Mapping[str, float]) -> Sampling:
     """The same sampling with further engine parameters; one that is None or 0 is left out."""
-    extra = {**dict(sampling.extra), **{name: value for name, value in parameters.items() if value}}
+    further = {name: value for name, value in parameters.items() if value}
+    if not further:
+        return sampling
+    extra = {**dict(sampling.extra), **further}
     return replace(sampling, extra=tuple(sorted(extra.items())))

@@ -85,6 +85,10 @@ class Chat:
         return tuple(self._tokenizer.encode(text, add_special_tokens=False)) if text else ()
 
     def decode(self, ids: Sequence[int]) -> str:
+        # The fast tokenizer beneath does all of it; the way through the wrapper takes four times as long.
+        fast = getattr(self._tokenizer, "backend_tokenizer", None)
+        if fast is not None:
+            return fast.decode(list(ids), skip_special_tokens=False)
         return self._tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
 
     def prompt(self, *turns: str) -> tuple[int, ...]:

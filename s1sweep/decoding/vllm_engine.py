@@ -147,7 +147,10 @@ class VllmEngine:
         gc.collect()
         gc.freeze()
         self._fingerprint = fingerprint(model, resources)
-        self._parameters = partial(SamplingParams, detokenize=False, output_kind=RequestOutputKind.FINAL_ONLY)
+        # Each request has its own parameters, so vLLM need not copy them, which costs as much as a request's scheduling.
+        self._parameters = partial(
+            SamplingParams, detokenize=False, output_kind=RequestOutputKind.FINAL_ONLY, skip_clone=True
+        )
         self._max_len = model.max_model_len
         self._weights = weights
         self._numbers = itertools.count()

@@ -88,13 +88,11 @@ async def force(spec: ForcedSpec, extrapolation: ExtrapolationSpec, case: Case, 
     spans = tuple((start, min(end, len(thinking))) for start, end in injected if start < len(thinking))
     forced = ended in ("forced", "context")
     cuts = [at for at in dict.fromkeys(spec.probe_cuts) if at < len(thinking)]
-    (lead, answer), probes = await asyncio.gather(
-        _answer(spec, chat, root, thinking, forced),
-        asyncio.gather(
-            *(_probe(spec, chat, root, thinking[:at], "cut") for at in cuts),
-            *(_probe(spec, chat, root, end, "end") for end in ends if len(end) <= longest),
-        ),
-    )
+    asked = [_probe(spec, chat, root, thinking[:at], "cut") for at in cuts]
+    asked += [_probe(spec, chat, root, end, "end") for end in ends if len(end) <= longest]
+    probing = asyncio.gather(*asked) if asked else None
+    lead, answer = await _answer(spec, chat, root, thinking, forced)
+    probes = await probing if probing else ()
     return Readout(tuple(thinking), spans, ignored, ended, lead, answer, probes=tuple(probes))
 
 

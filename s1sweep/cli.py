@@ -155,13 +155,34 @@ def results(sweep: str | None, as_json: bool, as_csv: bool, clean: bool, root: s
 @main.command()
 @click.argument("sweep", required=False)
 @click.option("--out", metavar="FILE", help="Where to write. [default: report.html in the sweep's folder]")
+@click.option(
+    "--to", type=click.Choice(["html", "wandb"]), default="html", help="A page, or a W&B report and workspace."
+)
+@click.option("--entity", help="The W&B user or team of --to wandb. [default: $WANDB_ENTITY, or where the runs are]")
+@click.option("--project", help="The W&B project of --to wandb. [default: $WANDB_PROJECT, or where the runs are]")
 @ROOT
-def report(sweep: str | None, out: str | None, root: str) -> None:
-    """Write a sweep's page: one self-contained HTML file."""
-    from s1sweep.analysis import report as page
+def report(sweep: str | None, out: str | None, to: str, entity: str | None, project: str | None, root: str) -> None:
+    """Write a sweep's page, one self-contained HTML file, or its W&B report and workspace."""
     from s1sweep.store import Store
 
-    click.echo(page.write(Store(root).sweep(sweep), out))
+    found = Store(root).sweep(sweep)
+    if to == "wandb":
+        _wandb_report(found, entity, project)
+        return
+    from s1sweep.analysis import report as page
+
+    click.echo(page.write(found, out))
+
+
+def _wandb_report(sweep: Any, entity: str | None, project: str | None) -> None:
+    try:
+        from s1sweep.analysis import wandb_save
+
+        lines = wandb_save.publish(sweep, entity, project)
+    except ImportError as error:
+        raise UserError(f"--to wandb needs {error.name}: pip install 's1sweep[analysis]' wandb.") from error
+    for line in lines:
+        click.echo(line)
 
 
 @main.command()

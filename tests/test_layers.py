@@ -32,13 +32,15 @@ LAYERS = [
         "s1sweep.runtime",
     ],
     ["s1sweep.tracking"],
+    ["s1sweep.analysis.wandb_report", "s1sweep.analysis.wandb_save"],
     ["s1sweep.session"],
     ["s1sweep.cli"],
 ]
 HOMES = {
     "hydra": ["s1sweep.compose", "hydra_plugins.s1sweep"],
     "omegaconf": ["s1sweep.compose", "hydra_plugins.s1sweep"],
-    "wandb": ["s1sweep.tracking", "s1sweep.analysis.wandb_report"],
+    "wandb": ["s1sweep.tracking", "s1sweep.analysis.wandb_save"],
+    "wandb_workspaces": ["s1sweep.analysis.wandb_report"],
     "ray": ["s1sweep.runtime.ray_backend", "s1sweep.launchers"],
     "vllm": ["s1sweep.decoding.vllm_engine", "s1sweep.testbed"],
     "torch": ["s1sweep.training", "s1sweep.decoding.vllm_engine", "s1sweep.testbed"],

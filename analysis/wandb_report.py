@@ -61,6 +61,11 @@ class Published:
         found = {name for view in self.views[job_type] for block in view.blocks for row in block for name in row}
         return [(name, title) for name, title in known if name in found]
 
+    def summarised(self, job_type: str, name: str) -> bool:
+        """Whether some run has a number of that name in its summary; `a.b` is b within a."""
+        group, _, key = name.partition(".")
+        return any(key in view.summary.get(group, {}) if key else name in view.summary for view in self.views[job_type])
+
     @property
     def tasks(self) -> list[str]:
         return list(dict.fromkeys(view.config["task"]["name"] for view in self.views["eval"]))

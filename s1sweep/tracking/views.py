@@ -230,7 +230,7 @@ def _series_view(
             "best_thinking_tokens": best["thinking_tokens"],
             "interval": done[-1].interval,
             "total_tokens": round(sum((c.mean_total_tokens or 0) * (c.readouts or 0) for c in done)),
-            "cells": len(cells),
+            "planned": len(cells),
             "missing": len(cells) - len(done),
         },
         blocks=[[point] for point in points],
@@ -321,7 +321,8 @@ def _sweep_view(sweep: Sweep, cells: Sequence[CellResult], info: Mapping[str, An
         [*(_axis(cell, axis) for axis in axes), *(getattr(cell, name) for name in (*numbers, *said))] for cell in cells
     ]
     missing = sum(cell.missing is not None for cell in cells)
-    counts = {"cells": len(cells), "finished": len(cells) - missing, "missing": missing}
+    # Not `cells`: a number of that name would take the place of the table in the run's summary.
+    counts = {"planned": len(cells), "finished": len(cells) - missing, "missing": missing}
     return View(
         name=f"{sweep.name} cells"[:128],
         tags=info.get("tags", []),

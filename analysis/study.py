@@ -13,11 +13,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from s1sweep.data.pool import read_jsonl
 from s1sweep.spec import Claim
 from s1sweep.store import Store, Sweep
 
-from . import results
+from . import grades, results
 from .labels import axis_value
 from .results import CellResult
 
@@ -70,11 +69,15 @@ class Study:
         return found
 
     def readouts(self, cell: CellResult) -> pd.DataFrame:
-        """The rows of a finished cell's grades, in their order: one per answer. Raises KeyError for a missing cell."""
+        """The rows of a finished cell's grades, in their order: one per answer. Raises KeyError for a missing cell.
+
+        Columns are those of docs/results.md and `readout`; votes and probes are in `results.readouts`.
+        """
         if cell.grades is None:
             raise KeyError(f"{cell.key} has no number: {cell.missing}")
         if cell.grades not in self._readouts:
-            self._readouts[cell.grades] = pd.DataFrame(read_jsonl(cell.grades))
+            assert cell.readouts is not None
+            self._readouts[cell.grades] = grades.read(cell.grades, cell.readouts).to_pandas()
         return self._readouts[cell.grades]
 
     def scores(self, cell: CellResult) -> Scores:

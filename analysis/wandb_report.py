@@ -77,11 +77,15 @@ def charts() -> dict[str, dict[str, Any]]:
 
 
 def published(sweep: Sweep) -> Published:
-    """What tracking shows of each run, without the samples, whose files are large."""
+    """What tracking shows of trainings and series, without the samples, whose files are large.
+
+    The sweep's own run is left out: to view it writes the file of its results.
+    """
     shown = Tracking(mode="offline", project="-", entity=None, samples_per_series=0, upload_checkpoints=False)
-    views: dict[str, list[View]] = {"train": [], "eval": [], "sweep": []}
+    views: dict[str, list[View]] = {"train": [], "eval": []}
     for run in runs(sweep, shown):
-        views[run.job_type].append(run.view())
+        if run.job_type in views:
+            views[run.job_type].append(run.view())
     return Published(views)
 
 

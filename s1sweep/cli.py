@@ -129,9 +129,13 @@ def prefetch(overrides: Sequence[str]) -> None:
 @click.argument("sweep", required=False)
 @click.option("--json", "as_json", is_flag=True, help="A list of cells.")
 @click.option("--csv", "as_csv", is_flag=True, help="One line per cell.")
+@click.option("--parquet", metavar="FILE", help="Write one row per cell to a parquet file (docs/results.md).")
+@click.option("--readouts", is_flag=True, help="With --parquet or --csv: one row per readout instead.")
 @click.option("--clean", is_flag=True, help="Also accuracy on the questions that no arm has trained on (8-grams).")
 @ROOT
-def results(sweep: str | None, as_json: bool, as_csv: bool, clean: bool, root: str) -> None:
+def results(
+    sweep: str | None, as_json: bool, as_csv: bool, parquet: str | None, readouts: bool, clean: bool, root: str
+) -> None:
     """The table of a sweep, by default the newest."""
     from s1sweep.analysis import clean as without
     from s1sweep.analysis import results as found
@@ -139,6 +143,13 @@ def results(sweep: str | None, as_json: bool, as_csv: bool, clean: bool, root: s
     from s1sweep.store import Store
 
     store = Store(root)
+    if readouts and not (parquet or as_csv):
+        raise UserError("--readouts needs --parquet FILE or --csv: a row per readout is no table to read.")
+    if parquet or readouts:
+        if clean or as_json:
+            raise UserError("--clean and --json are about cells as a table. Leave them out beside --parquet, --readouts.")
+        _write_frame(store.sweep(sweep), parquet, readouts)
+        return
     cells = found.cells(store.sweep(sweep))
     kept = without.clean(store, cells) if clean else None
     if as_json:
@@ -262,6 +273,25 @@ def explain(stage: str, root: str) -> None:
     from s1sweep.store import Store
 
     click.echo(inspection.explain(Store(root), stage))
+
+
+def _write_frame(sweep: Any, parquet: str | None, readouts: bool) -> None:
+    """A sweep's rows to a parquet file, or as CSV to the terminal."""
+    from pathlib import Path
+
+    from s1sweep.analysis.results import load
+
+    try:
+        from s1sweep.analysis import frame
+
+        found = load(sweep, rows="readouts" if readouts else "cells")
+    except ImportError as error:
+        raise UserError(f"this needs {error.name} (pip install 's1sweep[analysis]').") from error
+    if parquet is None:
+        found.to_csv(sys.stdout, index=False)
+        return
+    path = frame.write(found, Path(parquet).expanduser())
+    click.echo(f"{path}: {len(found):,} rows, {len(found.columns)} columns")
 
 
 def _planned(session: Any) -> dict[str, Any]:

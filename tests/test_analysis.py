@@ -135,7 +135,7 @@ def _readouts(stage: Stage, cell: CellSpec, skill: Skill) -> list[dict[str, Any]
         for sample in range(spec.sampling.samples):
             cap, ignores = spec.method.max_thinking_tokens, spec.extrapolation.num_ignore
             wanted = round(dice.lognormvariate(4, 0.6)) * (1 + ignores)
-            tokens = min(wanted, cap)
+            tokens = min(wanted, cap) if isinstance(cap, int) else wanted
             answer = question.answer if dice.random() < skill(cell, number) else dice.choice(["", "7", "A"])
             pieces: list[list[Any]] = [["a3+8=1;b1+7=8;" * max(1, tokens // 24), False]]
             for _ in range(ignores):
@@ -144,7 +144,7 @@ def _readouts(stage: Stage, cell: CellSpec, skill: Skill) -> list[dict[str, Any]
                 {
                     "question_id": question.id,
                     "sample": sample,
-                    "ended": "forced" if wanted > cap else "natural",
+                    "ended": "forced" if wanted > tokens else "natural",
                     "ignored": ignores,
                     "thinking_tokens": tokens,
                     "injected_tokens": ignores,

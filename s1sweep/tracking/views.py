@@ -96,7 +96,7 @@ def runs(sweep: Sweep, tracking: Tracking) -> Iterator[Run]:
                 partial(_series_view, sweep, tracking, several, label, tags),
             )
     rows = [_shown(cell) for cell in cells]
-    yield run("sweep", "", [rows, info.get("notes")], partial(_sweep_view, sweep, cells, info))
+    yield run("sweep", "", [rows, info.get("notes")], partial(_sweep_view, sweep, cells, info, digest(rows)))
 
 
 def _shown(cell: CellResult) -> list[Any]:
@@ -312,7 +312,7 @@ def _samples(sweep: Sweep, cells: Sequence[CellResult], most: int) -> tuple[list
     return columns, [row for _, row in sorted(ranked, key=lambda pair: pair[0])][:most]
 
 
-def _sweep_view(sweep: Sweep, cells: Sequence[CellResult], info: Mapping[str, Any]) -> View:
+def _sweep_view(sweep: Sweep, cells: Sequence[CellResult], info: Mapping[str, Any], version: str) -> View:
     axes = sorted({axis for cell in cells for axis in cell.axes})
     means = tuple(f"mean_{name}_tokens" for name in ("thinking", "answer", "total"))
     numbers = ("accuracy", "ci_low", "ci_high", "n", *means, "forced_share")
@@ -331,7 +331,24 @@ def _sweep_view(sweep: Sweep, cells: Sequence[CellResult], info: Mapping[str, An
         summary=counts,
         blocks=[[counts]],
         tables={"cells": ([*axes, *numbers, *said], rows)},
+        made=[_results(sweep, version)],
     )
+
+
+def _results(sweep: Sweep, version: str) -> Asset:
+    """Every cell and every readout, as `results.load` gives them. Needs pandas.
+
+    W&B reads the file where it lies, so other content has another name; the run that named an older one is superseded.
+    """
+    from s1sweep.analysis import frame
+
+    folder = sweep.dir / "wandb" / "results"
+    path = frame.write(frame.frame(sweep, mixed=True), folder / f"{version}.parquet")
+    for old in set(folder.glob("*.parquet")) - {path}:
+        old.unlink()
+    # Artifacts are named in a whole project, where another store may have a sweep of this name.
+    name = f"results-{sweep.name}-{digest([sweep.name, sweep.info().get('created')])[:6]}"
+    return Asset(name[-128:], "results", {"results.parquet": path}, True, {"sweep": sweep.name})
 
 
 def digest(value: Any) -> str:

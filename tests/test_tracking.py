@@ -82,6 +82,7 @@ def _readout(question: str, gold: str, number: int, tokens: int) -> dict[str, An
         ),
         "tries": 1,
         "loop": None,
+        "score": None,
         "probes": [],
         "thinking": [["a+b", False], ["Wait", True]],
         "answer": gold,

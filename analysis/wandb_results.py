@@ -45,20 +45,20 @@ def load_wandb(source: Path | str, rows: Literal["cells", "readouts"] | None = N
 
 def _offline(path: Path) -> dict[str, pd.DataFrame]:
     """Sweep -> its frame, from the newest folder of each sweep's run."""
-    patterns = (".",) if path.name.startswith("offline-run-") else PLACES
-    folders = sorted({folder for pattern in patterns for folder in path.glob(pattern)}, key=_age)
-    found: dict[str, Path] = {}
+    inside = {folder for pattern in PLACES for folder in path.glob(pattern)}
+    folders = sorted({path} if path.name.startswith("offline-run-") else inside, key=_age)
+    found: dict[str, tuple[Path, Any]] = {}
     for folder in folders:
         for record in _records(folder):
             if record.WhichOneof("record_type") == "artifact" and record.artifact.type == TYPE:
-                found[json.loads(record.artifact.metadata)["sweep"]] = _published(folder, record.artifact)
+                found[json.loads(record.artifact.metadata)["sweep"]] = folder, record.artifact
     if not found:
         raise UserError(
             f"{path} holds {len(folders)} offline runs, and none has an artifact of type {TYPE!r}. Give the folder of a "
             "sweep that ran with tracking=wandb_offline; a sweep published by an older s1sweep is published anew by its "
             "next `s1sweep run`."
         )
-    return {sweep: frame.read(file) for sweep, file in found.items()}
+    return {sweep: frame.read(_published(*newest)) for sweep, newest in found.items()}
 
 
 PLACES = ("offline-run-*", "wandb/offline-run-*", "sweeps/*/wandb/offline-run-*")

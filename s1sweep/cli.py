@@ -164,6 +164,28 @@ def results(
 
 
 @main.command()
+@click.argument("a")
+@click.argument("b")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--other-root", metavar="ROOT", help="The store of B, where it is another one.")
+@ROOT
+def compare(a: str, b: str, as_json: bool, other_root: str | None, root: str) -> None:
+    """Two sweeps, cell by cell: paired differences B - A, and what differs in config and in what made them."""
+    from s1sweep.store import Store
+
+    try:
+        from s1sweep.analysis import compare as comparison
+
+        found = comparison.compare(Store(root).sweep(a), Store(other_root or root).sweep(b))
+    except ImportError as error:
+        raise UserError(f"compare needs {error.name} (pip install 's1sweep[analysis]').") from error
+    if as_json:
+        click.echo(json.dumps(found.as_json(), indent=1))
+    else:
+        comparison.show(found)
+
+
+@main.command()
 @click.argument("sweep", required=False)
 @click.option("--out", metavar="FILE", help="Where to write. [default: report.html in the sweep's folder]")
 @click.option(

@@ -126,7 +126,9 @@ def _online(source: str) -> dict[str, pd.DataFrame]:
     except (wandb.errors.Error, ValueError) as error:
         raise UserError(f"{source} cannot be read from W&B ({error}). Log in, and check entity and project.") from error
     if not found:
-        raise UserError(f"{source}: no run of job type sweep with an artifact of type {TYPE!r}. Publish the sweep again.")
+        raise UserError(
+            f"{source}: no run of job type sweep with an artifact of type {TYPE!r}. Publish the sweep again."
+        )
     for sweep, several in found.items():
         if len(several) > 1:
             ids = ", ".join(run_id for run_id, _ in several)

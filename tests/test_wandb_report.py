@@ -13,12 +13,13 @@ from typing import Any
 
 import pytest
 
-from s1sweep.analysis import wandb_report, wandb_save, wandb_text
+from s1sweep.analysis import exhibits, wandb_report, wandb_save, wandb_text
 from s1sweep.analysis.claims import Finding
+from s1sweep.cli import main
 from s1sweep.errors import UserError
 from s1sweep.store import Store, Sweep
 from s1sweep.tracking import publish
-from tests.helpers import cli
+from tests.helpers import ROOT, cli, compose
 from tests.test_tracking import CANARY, CAPS, OFFLINE, Mirrored, Server, fabricate, mirrored
 from tests.test_tracking import server as server  # a fixture
 
@@ -271,3 +272,31 @@ def test_where_a_report_goes(root: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("WANDB_PROJECT", "q")
     assert wandb_save.place(sweep) == wandb_report.Place("theirs", "q")
     assert wandb_save.place(sweep, "e", "f") == wandb_report.Place("e", "f")
+
+
+# --- docs/analysts.md
+
+
+def test_the_questions_name_what_is_published(swept: Sweep) -> None:
+    wandb_save.publish(swept)
+    page, _ = read_back(swept)
+    panels = [panel for block in page.blocks if isinstance(block, wr.PanelGrid) for panel in block.panels]
+    titles = {panel.title.replace("tiny_calc", "TASK") for panel in panels if getattr(panel, "title", None)}
+    headings = {block.text for block in page.blocks if isinstance(block, wr.H1)}
+    text = (ROOT / "docs" / "analysts.md").read_text(encoding="utf-8")
+    named = {name for name in re.findall(r"\*\*(.+?)\*\*", text) if name != "bold"}
+    assert len(named) > 15 and named <= titles | headings, named - titles - headings
+
+
+def test_the_questions_give_commands_that_exist() -> None:
+    text = (ROOT / "docs" / "analysts.md").read_text(encoding="utf-8")
+    commands = [line.split("#")[0].split()[1:] for line in text.splitlines() if line.startswith(" " * 8 + "s1sweep ")]
+    assert len(commands) > 15
+    for name, *arguments in commands:
+        known = {option for parameter in main.commands[name].params for option in parameter.opts}
+        assert {a for a in arguments if a.startswith("--")} <= known, (name, arguments)
+        if name == "show":
+            assert arguments[0] in exhibits.NAMES
+        if name == "run":
+            overrides = [a for a in arguments if not a.startswith("-")]
+            assert compose(*overrides)

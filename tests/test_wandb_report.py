@@ -15,6 +15,7 @@ import pytest
 
 from s1sweep.analysis import exhibits, wandb_report, wandb_save, wandb_text
 from s1sweep.analysis.claims import Finding
+from s1sweep.analysis.study import Study
 from s1sweep.cli import main
 from s1sweep.errors import UserError
 from s1sweep.store import Store, Sweep
@@ -184,6 +185,18 @@ def test_claims_as_a_table() -> None:
     ]
     assert "a\\|b" in rows[3] and "no cell of s1k" in rows[3]
     assert len({len(re.findall(r"(?<!\\)\|", row)) for row in rows}) == 1
+
+
+def test_declared_claims_are_tested(swept: Sweep) -> None:
+    at = {"extrapolation": "wait", "task.limit": 6, "method.max_thinking_tokens": [32, 128]}
+    claim = {"contrast": {"data": "longest"}, "baseline": {"data": "random"}, "points": {"task": "tiny_hard", **at}}
+    swept.open("", [], [claim, {**claim, "contrast": {"data": "s1k"}}])
+    told = wandb_report._claims(Study.of(swept)).split("\n\n")[0].splitlines()[2:]
+    assert len(told) == 4
+    assert all(row.startswith("| longest − random |") and "+0.0 points" in row for row in told[:2])  # the same answers
+    assert all("| s1k − random |" in row and "points |" not in row for row in told[2:])
+    swept.open("", [], [{"contrast": {"data": "longest"}, "baseline": {"data": "random"}}])
+    assert "differ in" in wandb_report._claims(Study.of(swept))  # one claim that says too little costs no report
 
 
 def test_building_needs_no_network(swept: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:

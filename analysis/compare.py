@@ -24,6 +24,7 @@ from .labels import columns, shown
 from .results import CellResult, record_of
 from .tables import percent
 
+MOST = 20  # cells of one sweep alone that a terminal lists
 SUMMARIES = ("accuracy", "answers", "mean_thinking_tokens", "rows", "final_loss")  # what a reader knows a result by
 
 
@@ -106,16 +107,20 @@ def compare(a: Sweep, b: Sweep) -> Comparison:
         keyed.append(by)
     left, right = keyed
     both = [key for key in left if key in right]
-    labels = _labels([left[key] for key in both])
-    alone = [[cell for key, cell in by.items() if key not in both] for by in keyed]
+    alone = [[cell for key, cell in by.items() if key not in right or key not in left] for by in keyed]
+    labels = _labels(ours, theirs)
+    matched = [left[key] for key in both], [right[key] for key in both]
+    one, other = (a.name, b.name) if a.name != b.name else tuple(f"{s.name} in {s.store.root}" for s in (a, b))
     return Comparison(
-        *((a.name, b.name) if a.name != b.name else (f"{a.name} in {a.store.root}", f"{b.name} in {b.store.root}")),
-        tuple(_pair(label, left[key], right[key]) for label, key in zip(labels, both, strict=True)),
-        *(tuple(_labels(cells)) for cells in alone),
-        tuple(_config([(flat[id(left[key])], flat[id(right[key])]) for key in both])),
-        tuple(_made((a.store, ours), (b.store, theirs))),
-        tuple(_changed(a.store, ours, b.store, theirs)),
-        tuple(notes),
+        a=one,
+        b=other,
+        pairs=tuple(_pair(labels[id(x)], x, y) for x, y in zip(*matched, strict=True)),
+        only_a=tuple(labels[id(cell)] for cell in alone[0]),
+        only_b=tuple(labels[id(cell)] for cell in alone[1]),
+        config=tuple(_config([(flat[id(x)], flat[id(y)]) for x, y in zip(*matched, strict=True)])),
+        made=tuple(_made((a.store, matched[0] or ours), (b.store, matched[1] or theirs))),
+        changed=tuple(_changed(a.store, ours, b.store, theirs)),
+        notes=tuple(notes),
     )
 
 
@@ -147,12 +152,12 @@ def _telling(specs: Sequence[Mapping[str, Any]]) -> set[str]:
     return {name for name, found in values.items() if len(found) > 1} - set(_places())
 
 
-def _labels(cells: Sequence[CellResult]) -> list[dict[str, str]]:
-    """What tells some cells apart, as in the table of results."""
-    if not cells:
-        return []
-    named = columns(cells)
-    return [{column.heading: column.values[i] for column in named} for i in range(len(cells))]
+def _labels(ours: Sequence[CellResult], theirs: Sequence[CellResult]) -> dict[int, dict[str, str]]:
+    """What tells each sweep's own cells apart, as in the table of results; by the cell's `id`."""
+    telling = {column.heading for cells in (ours, theirs) for column in columns(cells)}
+    together = [*ours, *theirs]
+    named = [column for column in columns(together) if column.heading in telling]
+    return {id(cell): {column.heading: column.values[i] for column in named} for i, cell in enumerate(together)}
 
 
 def _pair(label: dict[str, str], a: CellResult, b: CellResult) -> Pair:
@@ -193,7 +198,7 @@ def _config(pairs: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> Ite
                 found[name].append(tuple(_said(x[name]) if name in x else "(no such field)" for x in (a, b)))  # type: ignore[arg-type]
     for name, values in sorted(found.items()):
         sides = [", ".join(dict.fromkeys(value[side] for value in values)) for side in (0, 1)]
-        yield Differing(name, *sides, None if len(values) == len(pairs) else len(values))
+        yield Differing(name, sides[0], sides[1], None if len(values) == len(pairs) else len(values))
 
 
 def _said(value: Any) -> str:
@@ -204,9 +209,9 @@ def _made(*sides: tuple[Store, Sequence[CellResult]]) -> Iterator[Differing]:
     """What made the records: code, libraries, engine, versions of components, contents of tasks, pools and models."""
     found = [_fingerprint(store, cells) for store, cells in sides]
     for name in sorted({*found[0], *found[1]}):
-        a, b = (side.get(name, set()) for side in found)
+        a, b = (", ".join(sorted(side.get(name, ()))) or "–" for side in found)
         if a != b:
-            yield Differing(name, *(", ".join(sorted(side)) or "–" for side in (a, b)))
+            yield Differing(name, a, b)
 
 
 def _fingerprint(store: Store, cells: Sequence[CellResult]) -> dict[str, set[str]]:
@@ -234,9 +239,7 @@ def _fingerprint(store: Store, cells: Sequence[CellResult]) -> dict[str, set[str
     return found
 
 
-def _changed(
-    a: Store, ours: Sequence[CellResult], b: Store, theirs: Sequence[CellResult]
-) -> Iterator[dict[str, Any]]:
+def _changed(a: Store, ours: Sequence[CellResult], b: Store, theirs: Sequence[CellResult]) -> Iterator[dict[str, Any]]:
     """Stages of one id whose two records differ in result: the same work came out otherwise."""
     if a.root == b.root:
         return
@@ -269,17 +272,23 @@ def show(found: Comparison, console: Console | None = None) -> None:
         ("What made them", found.made, "Code, libraries, engine, versions and contents are the same."),
     ):
         console.print()
-        console.print(_fields(title, several) if several else empty)
+        console.print(f"{title}:" if several else empty, style="bold" if several else None, markup=False)
+        if several:
+            console.print(_fields(several))
     for change in found.changed:
         console.print()
         said = "; ".join(f"{name} {shown(x)} in A, {shown(y)} in B" for name, (x, y) in change["summary"].items())
         files = ", ".join(change["files"]) or "no file"
-        console.print(f"WARNING {change['stage']} is the same work with other results: {files} differ. {said}", markup=False)
+        console.print(
+            f"WARNING {change['stage']} is the same work with other results: {files} differ. {said}", markup=False
+        )
     for side, alone in (("A", found.only_a), ("B", found.only_b)):
         if alone:
             console.print(f"\nOnly in {side}: {len(alone)} cells", markup=False)
-            for label in alone:
+            for label in alone[:MOST]:
                 console.print("  " + ", ".join(f"{k} {v}" for k, v in label.items()), style="dim", markup=False)
+            if len(alone) > MOST:
+                console.print(f"  and {len(alone) - MOST} more: --json has them", style="dim")
 
 
 def _pairs(pairs: Sequence[Pair]) -> Table:
@@ -318,8 +327,8 @@ def _notes(found: Comparison) -> list[str]:
     return [*lines, *(f"{count} not compared: {why}" for why, count in reasons.items()), *found.notes]
 
 
-def _fields(title: str, several: Sequence[Differing]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold", title=title, title_justify="left")
+def _fields(several: Sequence[Differing]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("differs", "A", "B"):
         table.add_column(heading, overflow="fold")
     for one in several:

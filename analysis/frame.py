@@ -202,7 +202,7 @@ def _typed(values: Any, kind: str) -> Any:
     return _category(codes, list(places))
 
 
-def _category(codes: Any, texts: Sequence[str]) -> pd.Categorical:
+def _category(codes: Any, texts: Any) -> pd.Categorical:
     """Of sorted texts; without any their type is object, as parquet reads it back."""
     return pd.Categorical.from_codes(codes, pd.Index(texts, dtype="str" if len(texts) else object))
 

@@ -1,7 +1,7 @@
 """The file of grades behind a cell: checked against its record, then read by columns.
 
-Knows one file and its record; not cells, and not what is made of the numbers. pyarrow is imported late, and done without
-where only counts are asked.
+Knows one file and its record; not cells, and not what is made of the numbers. pyarrow is imported late, and done
+without where only counts are asked.
 """
 
 from __future__ import annotations
@@ -65,7 +65,9 @@ def _read(path: Path) -> Any:
     import pyarrow as pa
     from pyarrow import json as reader
 
-    columns = [(n, pa.string()) for n in TEXTS] + [(n, pa.int64()) for n in INTEGERS] + [(n, pa.float64()) for n in FLOATS]
+    columns = (
+        [(n, pa.string()) for n in TEXTS] + [(n, pa.int64()) for n in INTEGERS] + [(n, pa.float64()) for n in FLOATS]
+    )
     schema = pa.schema(columns)
     size = path.stat().st_size
     if not size:

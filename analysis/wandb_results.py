@@ -1,7 +1,7 @@
 """The frame of `results.load` from W&B: offline run folders on disk, or runs on a server.
 
-The run of a sweep carries it as an artifact of type `results`, one parquet file. Needs wandb. Knows how W&B keeps files;
-not what is in the frame.
+The run of a sweep carries it as an artifact of type `results`, one parquet file. Needs wandb. Knows how W&B keeps
+files; not what is in the frame.
 """
 
 from __future__ import annotations
@@ -29,9 +29,10 @@ FILE = "results.parquet"
 def load_wandb(source: Path | str, rows: Literal["cells", "readouts"] | None = None) -> pd.DataFrame:
     """What `results.load` gives, as it was published last; see docs/results.md for the columns.
 
-    `source` is a folder with offline runs: a sweep's (`ROOT/sweeps/NAME`), its `wandb`, one `offline-run-*`, or a store's
-    root for all its sweeps. Or it is `entity/project/NAME` on the server, where NAME is a sweep or the id of its run, or
-    `entity/project` for all sweeps there. Raises UserError if there are no results, or a file is not what was published.
+    `source` is a folder with offline runs: a sweep's (`ROOT/sweeps/NAME`), its `wandb`, one `offline-run-*`, or the
+    root of a store for all its sweeps. Or it is `entity/project/NAME` on the server, where NAME is a sweep or the id of
+    its run, or `entity/project` for all sweeps there. Raises UserError if there are no results, or a file is not what
+    was published.
     """
     if rows not in (None, "cells", "readouts"):
         raise invalid("rows", rows, ("cells", "readouts"), "Leave it out for both.")
@@ -54,9 +55,9 @@ def _offline(path: Path) -> dict[str, pd.DataFrame]:
                 found[json.loads(record.artifact.metadata)["sweep"]] = folder, record.artifact
     if not found:
         raise UserError(
-            f"{path} holds {len(folders)} offline runs, and none has an artifact of type {TYPE!r}. Give the folder of a "
-            "sweep that ran with tracking=wandb_offline; a sweep published by an older s1sweep is published anew by its "
-            "next `s1sweep run`."
+            f"{path} holds {len(folders)} offline runs, and none has an artifact of type {TYPE!r}. Give the folder of "
+            "a sweep that ran with tracking=wandb_offline; one that an older s1sweep published is published anew by "
+            "its next `s1sweep run`."
         )
     return {sweep: frame.read(_published(*newest)) for sweep, newest in found.items()}
 

@@ -147,7 +147,9 @@ def results(
         raise UserError("--readouts needs --parquet FILE or --csv: a row per readout is no table to read.")
     if parquet or readouts:
         if clean or as_json:
-            raise UserError("--clean and --json are about cells as a table. Leave them out beside --parquet, --readouts.")
+            raise UserError(
+                "--clean and --json are about cells as a table. Leave them out beside --parquet, --readouts."
+            )
         _write_frame(store.sweep(sweep), parquet, readouts)
         return
     cells = found.cells(store.sweep(sweep))

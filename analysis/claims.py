@@ -21,6 +21,7 @@ from .results import CellResult
 from .study import Study
 
 PERCENT = 100
+SERIES = ("control", "scaling", "performance")
 
 
 @dataclass(frozen=True)
@@ -62,9 +63,12 @@ def findings(study: Study) -> tuple[Finding, ...]:
 def _findings(study: Study) -> tuple[Finding, ...]:
     from .stats import benjamini_hochberg, holm
 
-    found = [_tested(study, finding) for claim in study.claims for finding in _expanded(claim)]
-    if not found:
+    declared = [finding for claim in study.claims for finding in _expanded(claim)]
+    if not declared:
         return ()
+    # What is not named is refused before anything is computed.
+    sides = [_sides(study, finding) for finding in declared]
+    found = [_tested(study, finding, side) for finding, side in zip(declared, sides, strict=True)]
     ps = [1.0 if finding.p is None else finding.p for finding in found]
     return tuple(
         finding if finding.p is None else replace(finding, holm=float(h), bh=float(b))
@@ -96,14 +100,24 @@ def _said(axes: Mapping[str, Value]) -> str:
     return ", ".join(f"{key.rsplit('.', 1)[-1]}={value}" if "." in key else str(value) for key, value in axes.items())
 
 
-def _tested(study: Study, finding: Finding) -> Finding:
-    series = finding.metric in ("control", "scaling", "performance")
+def _sides(study: Study, finding: Finding) -> tuple[Arm, Arm] | str:
+    """The two arms that a finding compares, or the reason why there is none."""
+    series = finding.metric in SERIES
     name = f"{finding.label} at {finding.where}" if finding.where else finding.label
     try:
         ours = arm_of(study, {**finding.points, **finding.contrast}, name, series)
         theirs = arm_of(study, {**finding.points, **finding.baseline}, name, series)
         agreeing(ours, theirs, {*finding.contrast, *finding.baseline, *finding.points}, name, series)
-        return (_of_curves if series else _of_cells)(study, finding, ours, theirs)
+    except Lacking as reason:
+        return str(reason)
+    return ours, theirs
+
+
+def _tested(study: Study, finding: Finding, sides: tuple[Arm, Arm] | str) -> Finding:
+    if isinstance(sides, str):
+        return replace(finding, why=sides)
+    try:
+        return (_of_curves if finding.metric in SERIES else _of_cells)(study, finding, *sides)
     except Lacking as reason:
         return replace(finding, why=str(reason))
 

@@ -66,6 +66,7 @@ def fabricate(
             cell = specs.get(stage.id)
             if cell is None or waiting == "-" or waiting not in cell.stages.get("train", ""):
                 _publish(store, stage, skill, specs, plan)
+    assert all(config.claims == configs[0].claims for config in configs), "claims are the sweep's, not a cell's"
     sweep = Sweep(store, name)
     sweep.open("budget <forcing> & friends", ["demo"], [c.model_dump(mode="json") for c in configs[0].claims])
     sweep.add(cell.as_json() for cell in cells)

@@ -44,7 +44,10 @@ def panel(name: str, *labels: str) -> Panel:
     found = published(name)
     lines = [
         Line(
-            label, tuple(Point(x, y, label=f"{label}, published: {y:g} % at {x:,.0f} tokens") for x, y in curve.points)
+            f"{label}, published",
+            tuple(Point(x, y, label=f"{label}, published: {y:g} % at {x:,.0f} tokens") for x, y in curve.points),
+            colour="published" if labels else label,
+            marker="published",
         )
         for label, curve in found.curves.items()
         if curve.points and (not labels or label in labels)

@@ -13,7 +13,7 @@ from typing import Any
 from s1sweep.store import Store, Sweep
 
 from . import papertables, plots, results
-from .curves import styles
+from .curves import accuracy_figure
 from .labels import Column, arm, arm_order, columns, task_label
 from .noise import noise_floors
 from .results import CellResult, record_of
@@ -22,8 +22,6 @@ from .tables import percent
 from .trainings import trainings
 
 SYNTHETIC = "Synthetic: the packaged testbed made these figures. They are not evidence about language models."
-GLYPHS = {"o": "●", "s": "■", "D": "◆", "^": "▲", "v": "▼", "P": "✚", "X": "✖", "*": "★"}
-GLYPHS |= {"<": "◀", ">": "▶", "p": "⬟", "h": "⬢", "d": "♦"}
 
 
 def write(sweep: Sweep, out: str | None = None) -> Path:
@@ -66,7 +64,8 @@ def _context(sweep: Sweep) -> dict[str, Any]:
     first = papertables.extrapolation_table(cells)
     others = (papertables.extrapolation_table(cells, which) for which in arms)
     grids = [first, *(grid for grid in others if grid and grid.setting != first.setting)] if first else []
-    look = styles(done)
+    figure = accuracy_figure(cells)
+    keys = plots.legend(figure)
     return {
         "info": {"notes": "", "tags": [], **sweep.info()},
         "synthetic": SYNTHETIC if any(_testbed(cell) for cell in cells) else None,
@@ -76,9 +75,9 @@ def _context(sweep: Sweep) -> dict[str, Any]:
         "intervals": sorted({cell.interval for cell in done if cell.interval}),
         "subsets": papertables.subset_table(cells),
         "extrapolations": grids,
-        "panels": {task: Markup(svg) for task, svg in plots.panels_svg(cells).items()},
-        "arms": [(look.labels[which], colour, which in look.hollow) for which, colour in look.colours.items()],
-        "strings": [(look.string_label(string), GLYPHS[look.marker(string)]) for string in look.strings],
+        "panels": {task: Markup(svg) for task, svg in plots.panels_svg(figure)},
+        "arms": [(key.label, key.colour, key.hollow) for key in keys if key.colour],
+        "strings": [(key.label, key.glyph) for key in keys if not key.colour],
         "trainings": trainings(sweep.store, cells),
         "noise": [str(floor) for floor in noise_floors(cells)],
         "failures": _failures(sweep.store, cells),

@@ -5,22 +5,24 @@ A cell without a number is a row with its reason. Knows nothing of how results a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from s1sweep.data.pool import read_jsonl
-from s1sweep.errors import UserError
+from s1sweep.errors import UserError, invalid
 from s1sweep.spec import TaskSpec
 from s1sweep.store import SCHEMA, Store, Sweep
 from s1sweep.tasks import Question, task_content
 from s1sweep.tasks import questions as read_questions
 
-from . import intervals
+from . import grades, intervals
 
-GRADES = "grades.jsonl"
+if TYPE_CHECKING:
+    import pandas as pd
+
 READOUTS = "readouts.jsonl"
 
 
@@ -31,7 +33,8 @@ class CellResult:
     `accuracy`, `ci_low`, `ci_high` and `forced_share` are shares in [0, 1]; the interval is at 95 % and `interval` says
     how it was made. `n` counts questions, `readouts` answers. Means are tokens per readout; thinking includes appended
     strings and all parallel samples of an answer; the total is every token decoded or scored for it. `forced_share`
-    counts every readout whose thinking did not end by itself. `grades` is the file behind it.
+    counts every readout whose thinking did not end by itself, `loop_share` those whose thinking ends in a loop.
+    `grades` is the file behind it, and `versions` those of what graded it.
     """
 
     key: str
@@ -50,10 +53,12 @@ class CellResult:
     mean_answer_tokens: float | None = None
     mean_total_tokens: float | None = None
     forced_share: float | None = None
+    loop_share: float | None = None
     endings: dict[str, int] = field(default_factory=dict)
     verdicts: dict[str, int] = field(default_factory=dict)
     missing: str | None = None
     grades: Path | None = field(default=None, repr=False)
+    versions: dict[str, int] = field(default_factory=dict, repr=False)
 
     def as_json(self) -> dict[str, Any]:
         """Plain JSON values, without the full spec."""
@@ -70,6 +75,7 @@ class CellResult:
             "mean_answer_tokens": self.mean_answer_tokens,
             "mean_total_tokens": self.mean_total_tokens,
             "forced_share": self.forced_share,
+            "loop_share": self.loop_share,
             "endings": self.endings,
             "verdicts": self.verdicts,
             "missing": self.missing,
@@ -79,14 +85,65 @@ class CellResult:
         }
 
 
+def load(
+    source: Sweep | Store | Path | str,
+    rows: Literal["cells", "readouts"] | None = None,
+    verify: bool = False,
+    mixed: bool = False,
+) -> pd.DataFrame:
+    """Tidy results: one row per cell and one per readout, told apart by the column `row`. Needs pandas and pyarrow.
+
+    `source` is a sweep, its folder (`ROOT/sweeps/NAME`), or a store or its root, which stand for all their sweeps. With
+    `rows` there are rows of one kind and only their columns; a missing cell is then still one row, with its reason in
+    `missing`. Columns, units and types are in docs/results.md; rows are in the order of sweeps by name, cells as they
+    were added, and questions as in their task, however many workers made them. `verify` compares the sha256 of each
+    file. Raises UserError rather than give a shorter table: where `source` is no store, a file is gone, cut or edited,
+    a record is of another schema, or, unless `mixed`, one sweep was graded by several versions.
+    """
+    if rows not in (None, "cells", "readouts"):
+        raise invalid("rows", rows, ("cells", "readouts"), "Leave it out for both.")
+    from . import frame
+
+    return frame.joined([frame.frame(sweep, rows, verify, mixed) for sweep in sweeps_of(source)])
+
+
+def sweeps_of(source: Sweep | Store | Path | str) -> list[Sweep]:
+    """The sweeps that `source` stands for, by name. Raises UserError if there are none."""
+    if isinstance(source, Sweep):
+        return [source]
+    store = source if isinstance(source, Store) else Store(source)
+    if store.root.parent.name == "sweeps" and not (store.root / "sweeps").is_dir():
+        return [Store(store.root.parent.parent).sweep(store.root.name)]
+    if not (store.root / "sweeps").is_dir():
+        found = "holds no folder `sweeps`" if store.root.is_dir() else "is not there"
+        raise UserError(
+            f"{store.root} {found}: not a store. Give placement.root of the run (it holds `sweeps` and `stages`), or "
+            "the folder of one sweep, ROOT/sweeps/NAME."
+        )
+    if not (names := sorted(store.sweep_names())):
+        raise UserError(f"No sweep under {store.root}. Start one with `s1sweep run`, or give another root.")
+    return [Sweep(store, name) for name in names]
+
+
 def cells(sweep: Sweep) -> list[CellResult]:
-    """One result per cell of the sweep, in their order. Raises UserError on a record of another schema."""
-    return [_result(sweep.store, cell) for cell in sweep.cells()]
+    """One result per cell of the sweep, in their order. Raises UserError on a record that cannot be read or trusted."""
+    return list(each(sweep))
+
+
+def each(sweep: Sweep, verify: bool = False) -> Iterator[CellResult]:
+    """The same one by one; `verify` compares the sha256 of each file of grades with its record."""
+    return (_result(sweep.store, cell, verify) for cell in sweep.cells())
 
 
 def record_of(store: Store, stage_id: str) -> dict[str, Any] | None:
-    """A stage's record, or None. Raises UserError if another version of s1sweep wrote it in another schema."""
-    record = store.record(stage_id)
+    """A stage's record, or None. Raises UserError if it is torn, or was written in another schema."""
+    try:
+        record = store.record(stage_id)
+    except json.JSONDecodeError as error:
+        raise UserError(
+            f"{store.stage_dir(stage_id) / 'record.json'} is torn: no JSON ({error}). Copy the store again, whole; or "
+            f"remove {store.stage_dir(stage_id)} and give the sweep's command again, which makes this stage anew."
+        ) from error
     if record is not None and record.get("schema") != SCHEMA:
         raise UserError(
             f"{store.stage_dir(stage_id) / 'record.json'} has schema {record.get('schema')!r}, "
@@ -97,7 +154,7 @@ def record_of(store: Store, stage_id: str) -> dict[str, Any] | None:
 
 def scores(cell: CellResult) -> dict[str, float]:
     """Share of correct readouts for each question id; empty for a missing cell."""
-    return {} if cell.grades is None else {q: right / total for q, (right, total) in _tallies(cell.grades).items()}
+    return {} if cell.grades is None else {q: credit / count for q, (credit, count) in _tallies(cell).items()}
 
 
 def readouts(store: Store, cell: CellResult) -> list[dict[str, Any]]:
@@ -126,7 +183,12 @@ def questions(store: Store, cell: CellResult) -> dict[str, Question]:
         return {}
 
 
-def _result(store: Store, cell: Mapping[str, Any]) -> CellResult:
+def _tallies(cell: CellResult) -> dict[str, tuple[float, int]]:
+    assert cell.grades is not None and cell.readouts is not None
+    return grades.tallies(cell.grades, cell.readouts)
+
+
+def _result(store: Store, cell: Mapping[str, Any], verify: bool = False) -> CellResult:
     row = CellResult(
         key=cell["key"],
         axes=cell["axes"],
@@ -141,11 +203,11 @@ def _result(store: Store, cell: Mapping[str, Any]) -> CellResult:
         return replace(row, missing=_why_missing(store, cell["stages"]))
     found = record["result"]["summary"]
     n, count = found["questions"], found["answers"]
-    path = store.stage_dir(grade) / record["provenance"]["attempt"] / GRADES
+    path = grades.located(store, grade, record, verify)
     if n == count:
         (low, high), how = intervals.wilson(found["accuracy"] * n, n), f"Wilson over {n} questions"
     else:
-        (low, high), how = intervals.clustered(_tallies(path).values())
+        (low, high), how = intervals.clustered(grades.tallies(path, count).values())
     return replace(
         row,
         accuracy=found["accuracy"],
@@ -158,9 +220,11 @@ def _result(store: Store, cell: Mapping[str, Any]) -> CellResult:
         mean_answer_tokens=found["mean_answer_tokens"],
         mean_total_tokens=found["mean_total_tokens"],
         forced_share=1 - found["endings"].get("natural", 0) / sum(found["endings"].values()),
+        loop_share=found.get("loop_share"),
         endings=found["endings"],
         verdicts=found["verdicts"],
         grades=path,
+        versions=record["result"]["hashed"].get("versions", {}),
     )
 
 
@@ -173,13 +237,3 @@ def _why_missing(store: Store, stages: Mapping[str, str]) -> str:
         failure = store.failure(stage)
         reason = f"{role} failed: {failure['message']}" if failure else reason
     return reason
-
-
-@cache
-def _tallies(path: Path) -> dict[str, tuple[float, int]]:
-    """Question id -> (credit, answers). Published files never change, so one reading serves all."""
-    found: dict[str, tuple[float, int]] = {}
-    for grade in read_jsonl(path):
-        right, total = found.get(grade["question_id"], (0.0, 0))
-        found[grade["question_id"]] = (right + grade["credit"], total + 1)
-    return found

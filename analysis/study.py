@@ -13,11 +13,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from s1sweep.data.pool import read_jsonl
 from s1sweep.spec import Claim
 from s1sweep.store import Store, Sweep
 
-from . import results
+from . import grades, results
 from .labels import axis_value
 from .results import CellResult
 
@@ -33,13 +32,14 @@ class Scores:
 
 
 class Study:
-    """A sweep, or some of its cells. `where` narrows the cells and keeps the claims, whose family never shrinks."""
+    """A sweep, or some of its cells. `where` narrows the cells and keeps `whole`, over which claims are tested."""
 
     def __init__(self, store: Store, cells: Sequence[CellResult], claims: Sequence[Claim] = (), name: str = "") -> None:
         self.store = store
         self.cells = tuple(cells)
         self.claims = tuple(claims)
         self.name = name
+        self.whole = self
         self._readouts: dict[Any, pd.DataFrame] = {}
 
     @classmethod
@@ -65,15 +65,19 @@ class Study:
             self.claims,
             self.name,
         )
-        found._readouts = self._readouts
+        found.whole, found._readouts = self.whole, self._readouts
         return found
 
     def readouts(self, cell: CellResult) -> pd.DataFrame:
-        """The rows of a finished cell's grades, in their order: one per answer. Raises KeyError for a missing cell."""
+        """The rows of a finished cell's grades, in their order: one per answer. Raises KeyError for a missing cell.
+
+        Columns are those of docs/results.md and `readout`; votes and probes are in `results.readouts`.
+        """
         if cell.grades is None:
             raise KeyError(f"{cell.key} has no number: {cell.missing}")
         if cell.grades not in self._readouts:
-            self._readouts[cell.grades] = pd.DataFrame(read_jsonl(cell.grades))
+            assert cell.readouts is not None
+            self._readouts[cell.grades] = grades.read(cell.grades, cell.readouts).to_pandas()
         return self._readouts[cell.grades]
 
     def scores(self, cell: CellResult) -> Scores:

@@ -129,9 +129,13 @@ def prefetch(overrides: Sequence[str]) -> None:
 @click.argument("sweep", required=False)
 @click.option("--json", "as_json", is_flag=True, help="A list of cells.")
 @click.option("--csv", "as_csv", is_flag=True, help="One line per cell.")
+@click.option("--parquet", metavar="FILE", help="Write one row per cell to a parquet file (docs/results.md).")
+@click.option("--readouts", is_flag=True, help="With --parquet or --csv: one row per readout instead.")
 @click.option("--clean", is_flag=True, help="Also accuracy on the questions that no arm has trained on (8-grams).")
 @ROOT
-def results(sweep: str | None, as_json: bool, as_csv: bool, clean: bool, root: str) -> None:
+def results(
+    sweep: str | None, as_json: bool, as_csv: bool, parquet: str | None, readouts: bool, clean: bool, root: str
+) -> None:
     """The table of a sweep, by default the newest."""
     from s1sweep.analysis import clean as without
     from s1sweep.analysis import results as found
@@ -139,6 +143,15 @@ def results(sweep: str | None, as_json: bool, as_csv: bool, clean: bool, root: s
     from s1sweep.store import Store
 
     store = Store(root)
+    if readouts and not (parquet or as_csv):
+        raise UserError("--readouts needs --parquet FILE or --csv: a row per readout is no table to read.")
+    if parquet or readouts:
+        if clean or as_json:
+            raise UserError(
+                "--clean and --json are about cells as a table. Leave them out beside --parquet, --readouts."
+            )
+        _write_frame(store.sweep(sweep), parquet, readouts)
+        return
     cells = found.cells(store.sweep(sweep))
     kept = without.clean(store, cells) if clean else None
     if as_json:
@@ -153,15 +166,87 @@ def results(sweep: str | None, as_json: bool, as_csv: bool, clean: bool, root: s
 
 
 @main.command()
-@click.argument("sweep", required=False)
-@click.option("--out", metavar="FILE", help="Where to write. [default: report.html in the sweep's folder]")
+@click.argument("a")
+@click.argument("b")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--other-root", metavar="ROOT", help="The store of B, where it is another one.")
 @ROOT
-def report(sweep: str | None, out: str | None, root: str) -> None:
-    """Write a sweep's page: one self-contained HTML file."""
-    from s1sweep.analysis import report as page
+def compare(a: str, b: str, as_json: bool, other_root: str | None, root: str) -> None:
+    """Two sweeps, cell by cell: paired differences B - A, and what differs in config and in what made them."""
     from s1sweep.store import Store
 
-    click.echo(page.write(Store(root).sweep(sweep), out))
+    try:
+        from s1sweep.analysis import compare as comparison
+
+        found = comparison.compare(Store(root).sweep(a), Store(other_root or root).sweep(b))
+    except ImportError as error:
+        raise UserError(f"compare needs {error.name} (pip install 's1sweep[analysis]').") from error
+    if as_json:
+        click.echo(json.dumps(found.as_json(), indent=1))
+    else:
+        comparison.show(found)
+
+
+@main.command()
+@click.argument("sweep", required=False)
+@click.option("--out", metavar="FILE", help="Where to write. [default: report.html in the sweep's folder]")
+@click.option(
+    "--to", type=click.Choice(["html", "wandb"]), default="html", help="A page, or a W&B report and workspace."
+)
+@click.option("--entity", help="The W&B user or team of --to wandb. [default: $WANDB_ENTITY, or where the runs are]")
+@click.option("--project", help="The W&B project of --to wandb. [default: $WANDB_PROJECT, or where the runs are]")
+@ROOT
+def report(sweep: str | None, out: str | None, to: str, entity: str | None, project: str | None, root: str) -> None:
+    """Write a sweep's page, one self-contained HTML file, or its W&B report and workspace."""
+    from s1sweep.store import Store
+
+    found = Store(root).sweep(sweep)
+    if to == "wandb":
+        _wandb_report(found, entity, project)
+        return
+    from s1sweep.analysis import report as page
+
+    click.echo(page.write(found, out))
+
+
+def _wandb_report(sweep: Any, entity: str | None, project: str | None) -> None:
+    try:
+        from s1sweep.analysis import wandb_save
+
+        lines = wandb_save.publish(sweep, entity, project)
+    except ImportError as error:
+        raise UserError(f"--to wandb needs {error.name}: pip install 's1sweep[analysis]' wandb.") from error
+    for line in lines:
+        click.echo(line)
+
+
+@main.command()
+@click.argument("name", required=False)
+@click.argument("sweep", required=False)
+@click.option("--format", "form", default="terminal", help="terminal, markdown, latex or csv. [default: terminal]")
+@click.option("--figure", metavar="FILE", help="Also write its figure; the name ends in .svg, .pdf or .png.")
+@click.option("--published", is_flag=True, help="Put the source's own numbers beside ours.")
+@ROOT
+def show(name: str | None, sweep: str | None, form: str, figure: str | None, published: bool, root: str) -> None:
+    """A table or figure of a paper from a sweep's results, by default the newest's; without NAME, which there are."""
+    from s1sweep.analysis import exhibits, plots, render
+    from s1sweep.analysis.study import Study
+    from s1sweep.store import Store
+
+    if name is None:
+        click.echo(exhibits.listing(Study.of(Store(root).sweep(sweep))))
+        return
+    exhibits.known(name)  # a typo is seen before a sweep is read
+    render.known(form)
+    found = exhibits.exhibit(name, Study.of(Store(root).sweep(sweep)), published)
+    if form == "terminal":
+        render.terminal.show(found)
+    else:
+        click.echo(render.exhibit_text(found, form), nl=False)
+    if figure:
+        if not found.figures:
+            raise UserError(f"exhibit {name} has no figure, so --figure={figure} cannot be written.")
+        click.echo(plots.draw(found.figures[0], figure), err=True)
 
 
 @main.command()
@@ -212,6 +297,25 @@ def explain(stage: str, root: str) -> None:
     from s1sweep.store import Store
 
     click.echo(inspection.explain(Store(root), stage))
+
+
+def _write_frame(sweep: Any, parquet: str | None, readouts: bool) -> None:
+    """A sweep's rows to a parquet file, or as CSV to the terminal."""
+    from pathlib import Path
+
+    from s1sweep.analysis.results import load
+
+    try:
+        from s1sweep.analysis import frame
+
+        found = load(sweep, rows="readouts" if readouts else "cells")
+    except ImportError as error:
+        raise UserError(f"this needs {error.name} (pip install 's1sweep[analysis]').") from error
+    if parquet is None:
+        found.to_csv(sys.stdout, index=False)
+        return
+    path = frame.write(found, Path(parquet).expanduser())
+    click.echo(f"{path}: {len(found):,} rows, {len(found.columns)} columns")
 
 
 def _planned(session: Any) -> dict[str, Any]:
@@ -274,6 +378,8 @@ def _after_run(session: Any) -> None:
         click.echo(f"Page: {page.write(sweep)}")
     except ImportError as error:
         click.echo(f"No page: {error.name} is not installed (pip install 's1sweep[analysis]').")
+    else:
+        _show_exhibit(session)
     if session.failed:
         lines = [f"{len(session.failed)} stages failed, {len(session.blocked)} could not run because of them:"]
         for name, outcome in session.failed.items():
@@ -282,6 +388,23 @@ def _after_run(session: Any) -> None:
         again = shlex.join(["s1sweep", "run", "--retry-failed", *session.command])
         lines.append(f"Everything else is done. When it is mended: {again}")
         raise SweepFailed("\n".join(lines))
+
+
+def _show_exhibit(session: Any) -> None:
+    """The exhibit that the experiment is named after, if it is; its figure goes beside the page."""
+    from s1sweep.analysis import exhibits, plots, render
+    from s1sweep.analysis.study import Study
+
+    name = session.config.choices.get("experiment")
+    if name not in exhibits.NAMES:
+        return
+    try:
+        found = exhibits.exhibit(name, Study.of(session.sweep))
+        render.terminal.show(found)
+        if found.figures:
+            click.echo(f"Figure: {plots.draw(found.figures[0], session.sweep.dir / f'{name}.svg')}")
+    except UserError as error:  # an override may have left out what it needs
+        click.echo(f"No {name}: {error}")
 
 
 if __name__ == "__main__":

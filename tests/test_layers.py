@@ -32,13 +32,15 @@ LAYERS = [
         "s1sweep.runtime",
     ],
     ["s1sweep.tracking"],
+    ["s1sweep.analysis.wandb_report", "s1sweep.analysis.wandb_save"],
     ["s1sweep.session"],
     ["s1sweep.cli"],
 ]
 HOMES = {
     "hydra": ["s1sweep.compose", "hydra_plugins.s1sweep"],
     "omegaconf": ["s1sweep.compose", "hydra_plugins.s1sweep"],
-    "wandb": ["s1sweep.tracking", "s1sweep.analysis.wandb_report"],
+    "wandb": ["s1sweep.tracking", "s1sweep.analysis.wandb_save", "s1sweep.analysis.wandb_results"],
+    "wandb_workspaces": ["s1sweep.analysis.wandb_report"],
     "ray": ["s1sweep.runtime.ray_backend", "s1sweep.launchers"],
     "vllm": ["s1sweep.decoding.vllm_engine", "s1sweep.testbed"],
     "torch": ["s1sweep.training", "s1sweep.decoding.vllm_engine", "s1sweep.testbed"],
@@ -46,7 +48,10 @@ HOMES = {
     "transformers": ["s1sweep.training", "s1sweep.data.curation.length", "s1sweep.decoding.chat", "s1sweep.testbed"],
     "huggingface_hub": ["s1sweep.hub"],
     "datasets": ["s1sweep.hub", "s1sweep.training"],
-    "pyarrow": ["s1sweep.data.raw", "s1sweep.tasks", "s1sweep.training.encode"],
+    "pyarrow": [
+        *("s1sweep.data.raw", "s1sweep.tasks", "s1sweep.training.encode"),
+        *("s1sweep.analysis.grades", "s1sweep.analysis.frame"),
+    ],
     "matplotlib": ["s1sweep.analysis.plots"],
     "jinja2": ["s1sweep.analysis.report", "s1sweep.analysis.datacards"],
     "click": ["s1sweep.cli"],

@@ -46,7 +46,7 @@ def fabricate(root: Path, *overrides: str, undone: Sequence[str] = ()) -> Sweep:
     for stage in plan.stages.values():
         if store.record(stage.id) is None and stage.kind not in undone:
             attempt = store.attempt_dir(stage.id)
-            store.publish(stage.id, stage.hashed, attempt, _work(store, stage, attempt), 0.0, {})
+            store.publish(stage.id, stage.hashed, attempt, _work(store, stage, attempt), 0.0, {"train_seconds": 2.5})
     return sweep
 
 
@@ -60,7 +60,10 @@ def _work(store: Store, stage: Stage, out: Path) -> dict[str, Any]:
             [_readout(q.id, q.answer, i, tokens) for i, q in enumerate(questions(stage.spec.task))],
         )
     elif stage.kind == "train":
-        _jsonl(out / "history.jsonl", [{"step": n, "loss": 1 / n} for n in (1, 2, 3)])
+        logged = [{"step": n, "loss": 1 / n, "learning_rate": 1e-3, "grad_norm": 2.0 * n} for n in (1, 2, 3)]
+        _jsonl(out / "history.jsonl", logged)
+        pace = [{"step": n, "tokens_per_second": 100.0 * n, "memory_gb": 4.0 - n} for n in (1, 2, 3)]
+        _jsonl(out / "timing.jsonl", pace)
         (out / "checkpoint").mkdir()
         (out / "checkpoint" / "model.safetensors").write_bytes(b"weights")
     else:
@@ -82,6 +85,7 @@ def _readout(question: str, gold: str, number: int, tokens: int) -> dict[str, An
         ),
         "tries": 1,
         "loop": None,
+        "score": None,
         "probes": [],
         "thinking": [["a+b", False], ["Wait", True]],
         "answer": gold,
@@ -128,9 +132,8 @@ class Mirrored:
         self.config = _items(run.config.update)
         self.history = [_items(r.history.item) for r in found if r.WhichOneof("record_type") == "history"]
         self.artifacts = {r.artifact.type: r.artifact for r in found if r.WhichOneof("record_type") == "artifact"}
-        self.step_metrics = {
-            r.metric.name: r.metric.step_metric for r in found if r.WhichOneof("record_type") == "metric"
-        }
+        self.metrics = {r.metric.name: r.metric for r in found if r.WhichOneof("record_type") == "metric"}
+        self.step_metrics = {name: metric.step_metric for name, metric in self.metrics.items()}
         self.summary: dict[str, Any] = {}
         for record in found:
             if record.WhichOneof("record_type") == "summary":
@@ -159,11 +162,15 @@ def mark_synced(sweep: Sweep) -> None:
 
 
 class Server(BaseHTTPRequestHandler):
-    """Keeps the history and summary of each run, and the names of artifacts that were made and used."""
+    """Keeps the history and summary of each run, names of artifacts that were made and used, and views and charts."""
 
     runs: ClassVar[dict[str, dict[str, Any]]] = {}
     made: ClassVar[list[str]] = []
     used: ClassVar[list[str]] = []
+    views: ClassVar[dict[str, dict[str, Any]]] = {}
+    charts: ClassVar[dict[str, dict[str, Any]]] = {}
+    projects: ClassVar[list[str]] = []
+    refused: ClassVar[dict[str, str]] = {}  # GraphQL operation -> the error that answers it
 
     def do_GET(self) -> None:
         self._reply({})
@@ -186,7 +193,10 @@ class Server(BaseHTTPRequestHandler):
             body = json.loads(raw)
             found = re.search(r"(?:query|mutation)\s+(\w+)", body["query"])
             assert found is not None
-            self._reply({"data": self._answer(found[1], body.get("variables") or {})})
+            if found[1] in self.refused:
+                self._reply({"errors": [{"message": self.refused[found[1]]}], "data": None})
+            else:
+                self._reply({"data": self._answer(found[1], body.get("variables") or {})})
         else:
             self._reply({})
 
@@ -218,6 +228,24 @@ class Server(BaseHTTPRequestHandler):
             empty = {"description": None, "updatedAt": None, "historyStep": None, "tags": [], "aliases": []}
             kind = {"artifactType": {"name": "any"}, "artifactSequence": sequence, "size": 1, "fileCount": 1}
             return {"artifact": {"__typename": "Artifact", "id": given["id"], **texts, **state, **empty, **kind}}
+        if asked in ("upsertView", "UpsertView2"):
+            view_id = given.get("id") or f"view{len(self.views)}"
+            inserted = view_id not in self.views
+            self.views[view_id] = given
+            of = {"id": "p", "name": given["projectName"], "entityName": given["entityName"]}
+            told = {key: given[key] for key in ("name", "displayName", "description", "type", "spec")}
+            view = {"id": view_id, **told, "project": of, "updatedAt": "2026-01-01T00:00:00Z"}
+            return {"upsertView": {"view": view, "inserted": inserted}}
+        if asked == "GetProjects":
+            page = {"__typename": "PageInfo", "endCursor": None, "hasNextPage": False}
+            return {"models": {"pageInfo": page, "edges": []}}
+        if asked == "CreateProject":
+            self.projects.append(given["input"]["name"])
+            return {"upsertModel": {"model": {"id": "p", "name": given["input"]["name"], "entityName": "me"}}}
+        if asked == "CreateCustomChart":
+            chart_id = f"{given['entity']}/{given['chartName']}"
+            self.charts[chart_id] = json.loads(given["spec"])
+            return {"createCustomChart": {"chart": {"id": chart_id}}}
         return {"project": {"artifact": None}} if asked == "ArtifactType" else {"serverInfo": {"features": []}}
 
     def _bucket(self, name: str) -> dict[str, Any] | None:
@@ -254,6 +282,10 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Ser
         runs: ClassVar[dict[str, dict[str, Any]]] = {}
         made: ClassVar[list[str]] = []
         used: ClassVar[list[str]] = []
+        views: ClassVar[dict[str, dict[str, Any]]] = {}
+        charts: ClassVar[dict[str, dict[str, Any]]] = {}
+        projects: ClassVar[list[str]] = []
+        refused: ClassVar[dict[str, str]] = {}
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Fresh) as listening:
         threading.Thread(target=listening.serve_forever, daemon=True).start()
@@ -284,7 +316,10 @@ def test_what_appears(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cells = results.cells(sweep)
     train = next(r for r in runs["train"] if r.run.display_name.startswith("random"))
     assert [(row["step"], row["loss"]) for row in train.history] == [(1, 1.0), (2, 0.5), (3, 1 / 3)]
-    assert train.step_metrics["loss"] == "step" and train.summary["rows"] == 1
+    assert train.step_metrics["loss"] == train.step_metrics["tokens_per_second"] == "step"
+    assert train.summary["rows"] == 1 and train.summary["loss"] == 1 / 3
+    assert (train.summary["tokens_per_second"], train.summary["memory_gb"]) == ({"mean": 200.0}, {"max": 3.0})
+    assert train.config["arm"] == "random-64" and train.config["sweep"] == "s"
     for group in ("pool", "data", "model", "train"):
         assert train.config[group] == cells[0].spec[group]
     dataset, model = train.artifacts["dataset"], train.artifacts["model"]
@@ -303,11 +338,20 @@ def test_what_appears(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         for name in ("accuracy", "ci_low", "ci_high", "n", "forced_share", "mean_answer_tokens"):
             assert row[name] == getattr(cell, name)
     assert series.step_metrics["accuracy"] == series.step_metrics["ci_low"] == "thinking_tokens"
+    assert series.metrics["max_thinking_tokens"].options.hidden and not series.metrics["accuracy"].options.hidden
+    assert (series.config["arm"], series.config["control"]) == ("random-64", "wait")
+    points = series.table("points")
+    assert [(row["thinking_tokens"], row["accuracy"], row["ci_low"], row["ci_high"], row["n"]) for row in points] == [
+        (cell.mean_thinking_tokens, cell.accuracy, cell.ci_low, cell.ci_high, cell.n) for cell in done
+    ]
+    assert {(row["series"], row["arm"], row["control"], row["task"]) for row in points} == {
+        ("random-64 wait tiny_calc", "random-64", "wait", "tiny_calc")
+    }
     assert "max_thinking_tokens" not in series.config["method"] and "num_ignore" not in series.config["extrapolation"]
     assert series.config["train"] == cells[0].spec["train"] and series.config["axes"]["extrapolation"] == "wait"
     assert series.summary["accuracy"] == done[-1].accuracy and series.summary["best_accuracy"] == done[-1].accuracy
     assert series.history[0]["accuracy"] < series.history[1]["accuracy"]
-    assert (series.summary["cells"], series.summary["missing"]) == (3, 1)
+    assert (series.summary["planned"], series.summary["missing"]) == (3, 1)
     samples = series.table("samples")
     assert len(samples) == 5 and samples[0]["thinking"] == "a+b«Wait»" and samples[0]["question"]
     assert [s["max_thinking_tokens"] for s in samples] == [32, 128, 32, 128, 32]
@@ -317,7 +361,9 @@ def test_what_appears(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table = runs["sweep"][0].table("cells")
     assert [row["missing"] for row in table] == [None] * 4 + ["not run yet"] * 2
     assert [row["accuracy"] for row in table] == [cell.accuracy for cell in cells]
-    assert runs["sweep"][0].summary["missing"] == 2
+    assert {name: runs["sweep"][0].summary[name] for name in ("planned", "finished", "missing")} == {
+        **{"planned": 6, "finished": 4, "missing": 2}
+    }
 
     files = [path for path in root.rglob("*") if path.is_file()]
     assert not [path for path in files if CANARY.encode() in path.read_bytes()]
@@ -359,7 +405,7 @@ def test_a_series_grows_under_its_id(root: Path) -> None:
     old, new = sorted(mirrored(sweep)["eval"], key=lambda r: -len(r.history))
     assert (old.id, len(old.history)) == (new.id, 3)
     assert [(row["max_thinking_tokens"], row["_step"]) for row in new.history] == [(48, 3)]
-    assert new.summary["max_thinking_tokens"] == 128 and new.summary["cells"] == 4
+    assert new.summary["max_thinking_tokens"] == 128 and new.summary["planned"] == 4
 
 
 def test_a_crash_before_the_receipt_does_no_harm(root: Path) -> None:

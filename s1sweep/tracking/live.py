@@ -74,7 +74,8 @@ def _log(live: wandb.Run, view: View, known: Mapping[str, int]) -> dict[str, int
     if view.step_metric:
         live.define_metric(view.step_metric)
         for metric in sorted({name for row in rows for name in row} - {view.step_metric}):
-            live.define_metric(metric, step_metric=view.step_metric)
+            hidden = metric in view.hidden or None
+            live.define_metric(metric, step_metric=view.step_metric, summary=view.kept.get(metric), hidden=hidden)
     if rows:
         rows[-1].update(tables)
     # Explicit steps: W&B drops a step it has, so a run that is sent again after a crash doubles nothing.

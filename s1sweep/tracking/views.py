@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from s1sweep.analysis import results
+from s1sweep.analysis.labels import method_label
 from s1sweep.analysis.results import CellResult
 from s1sweep.data.card import CARD
 from s1sweep.data.pool import ROWS, read_jsonl
@@ -20,7 +21,7 @@ from s1sweep.spec import COMPUTE, Tracking
 from s1sweep.store import TIMING, Sweep
 from s1sweep.training.sft import CHECKPOINT, HISTORY
 
-FORMAT = 1  # of what is shown; another format publishes every run anew
+FORMAT = 2  # of what is shown; another format publishes every run anew
 Row = dict[str, Any]
 
 
@@ -45,6 +46,8 @@ class View:
     summary: Mapping[str, Any]
     blocks: Sequence[Sequence[Row]]
     step_metric: str | None = None
+    kept: Mapping[str, str] = field(default_factory=dict)  # metric -> what its summary keeps instead of the last value
+    hidden: Collection[str] = ()  # metrics that get no panel of their own
     notes: str = ""
     tables: Mapping[str, tuple[Sequence[str], Sequence[Sequence[Any]]]] = field(default_factory=dict)
     used: Sequence[Asset] = ()
@@ -93,7 +96,7 @@ def runs(sweep: Sweep, tracking: Tracking) -> Iterator[Run]:
                 partial(_series_view, sweep, tracking, several, label, tags),
             )
     rows = [_shown(cell) for cell in cells]
-    yield run("sweep", "", [rows, info.get("notes")], partial(_sweep_view, sweep, cells, info))
+    yield run("sweep", "", [rows, info.get("notes")], partial(_sweep_view, sweep, cells, info, digest(rows)))
 
 
 def _shown(cell: CellResult) -> list[Any]:
@@ -145,6 +148,7 @@ def _train_view(
         tags=[*tags, _arm(cell)],
         config={
             **{group: cell.spec[group] for group in ("pool", "curation", "data", "model", "train")},
+            "arm": _arm(cell),
             "sweep": sweep.name,
             "stages": {"select": data, "train": stage},
             "content": record["result"]["hashed"]["content"],
@@ -155,6 +159,7 @@ def _train_view(
         summary={**record["result"]["summary"], "cost": made["cost"]},
         blocks=[_history(out)] if (out / HISTORY).exists() else [],
         step_metric="step",
+        kept={"tokens_per_second": "mean", "memory_gb": "max"},
         used=[_asset(selected, "dataset", store.outputs(data), (ROWS, CARD), True)] if selected else [],
         made=[_asset(record, "model", out, f"{CHECKPOINT}/", tracking.upload_checkpoints)],
     )
@@ -206,11 +211,14 @@ def _series_view(
     checkpoint = trained and _asset(
         trained, "model", sweep.store.outputs(arm["train"]), f"{CHECKPOINT}/", tracking.upload_checkpoints
     )
+    name = label(first, *filter(None, (str(how), task)))
     return View(
-        name=label(first, *filter(None, (str(how), task))),
+        name=name,
         tags=[*tags, _arm(first), *filter(None, (str(how), task))],
         config={
             **config,
+            "arm": _arm(first),
+            "control": _control(first),
             "axes": {axis: value for axis, value in choices.items() if all(c.axes.get(axis) == value for c in cells)},
             "sweep": sweep.name,
             "series": first.series,
@@ -221,12 +229,15 @@ def _series_view(
             "best_accuracy": best["accuracy"],
             "best_thinking_tokens": best["thinking_tokens"],
             "interval": done[-1].interval,
-            "cells": len(cells),
+            "total_tokens": round(sum((c.mean_total_tokens or 0) * (c.readouts or 0) for c in done)),
+            "planned": len(cells),
             "missing": len(cells) - len(done),
         },
         blocks=[[point] for point in points],
         step_metric="thinking_tokens",
-        tables={"samples": _samples(sweep, done, tracking.samples_per_series)} if tracking.samples_per_series else {},
+        hidden=("n", "readouts", *dict.fromkeys(name for cell in done for name in _compute(cell))),
+        tables={"points": _points(name, done)}
+        | ({"samples": _samples(sweep, done, tracking.samples_per_series)} if tracking.samples_per_series else {}),
         used=[checkpoint] if checkpoint else [],
     )
 
@@ -241,6 +252,26 @@ def _compute(cell: CellResult) -> Row:
     found = {(group, name): cell.spec[group][name] for group, name in COMPUTE if name in cell.spec.get(group, {})}
     samples = found.pop(("parallel", "n"), 1)  # `n` is the number of questions
     return {**{name: value for (_, name), value in found.items()}, **({"parallel_n": samples} if samples > 1 else {})}
+
+
+def _control(cell: CellResult) -> str:
+    """How the compute of an answer is controlled, whatever its amount: `none`, `wait`, `rejection sampling, none`."""
+    return ", ".join(filter(None, (method_label(cell), str(cell.axes.get("extrapolation", "")))))
+
+
+INTERVALS = ("series", "arm", "control", "task", "thinking_tokens", *POINT, "interval")
+
+
+def _points(name: str, cells: Sequence[CellResult]) -> tuple[list[str], list[list[Any]]]:
+    """A curve with its intervals as a table: what charts with error bars are drawn from."""
+    turned = list(dict.fromkeys(name for cell in cells for name in _compute(cell)))
+    rows = [
+        [*(name, _arm(cell), _control(cell), cell.spec["task"]["name"], cell.mean_thinking_tokens)]
+        + [getattr(cell, number) for number in (*POINT, "interval")]
+        + [_compute(cell).get(number) for number in turned]
+        for cell in cells
+    ]
+    return [*INTERVALS, *turned], rows
 
 
 def _common(specs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -281,7 +312,7 @@ def _samples(sweep: Sweep, cells: Sequence[CellResult], most: int) -> tuple[list
     return columns, [row for _, row in sorted(ranked, key=lambda pair: pair[0])][:most]
 
 
-def _sweep_view(sweep: Sweep, cells: Sequence[CellResult], info: Mapping[str, Any]) -> View:
+def _sweep_view(sweep: Sweep, cells: Sequence[CellResult], info: Mapping[str, Any], version: str) -> View:
     axes = sorted({axis for cell in cells for axis in cell.axes})
     means = tuple(f"mean_{name}_tokens" for name in ("thinking", "answer", "total"))
     numbers = ("accuracy", "ci_low", "ci_high", "n", *means, "forced_share")
@@ -290,7 +321,8 @@ def _sweep_view(sweep: Sweep, cells: Sequence[CellResult], info: Mapping[str, An
         [*(_axis(cell, axis) for axis in axes), *(getattr(cell, name) for name in (*numbers, *said))] for cell in cells
     ]
     missing = sum(cell.missing is not None for cell in cells)
-    counts = {"cells": len(cells), "finished": len(cells) - missing, "missing": missing}
+    # Not `cells`: a number of that name would take the place of the table in the run's summary.
+    counts = {"planned": len(cells), "finished": len(cells) - missing, "missing": missing}
     return View(
         name=f"{sweep.name} cells"[:128],
         tags=info.get("tags", []),
@@ -299,7 +331,24 @@ def _sweep_view(sweep: Sweep, cells: Sequence[CellResult], info: Mapping[str, An
         summary=counts,
         blocks=[[counts]],
         tables={"cells": ([*axes, *numbers, *said], rows)},
+        made=[_results(sweep, version)],
     )
+
+
+def _results(sweep: Sweep, version: str) -> Asset:
+    """Every cell and every readout, as `results.load` gives them. Needs pandas.
+
+    W&B reads the file where it lies, so other content has another name; the run that named an older one is superseded.
+    """
+    from s1sweep.analysis import frame
+
+    folder = sweep.dir / "wandb" / "results"
+    path = frame.write(frame.frame(sweep, mixed=True), folder / f"{version}.parquet")
+    for old in set(folder.glob("*.parquet")) - {path}:
+        old.unlink()
+    # Artifacts are named in a whole project, where another store may have a sweep of this name.
+    name = f"results-{sweep.name}-{digest([sweep.name, sweep.info().get('created')])[:6]}"
+    return Asset(name[-128:], "results", {"results.parquet": path}, True, {"sweep": sweep.name})
 
 
 def digest(value: Any) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -157,7 +158,7 @@ def scores(cell: CellResult) -> dict[str, float]:
     return {} if cell.grades is None else {q: credit / count for q, (credit, count) in _tallies(cell).items()}
 
 
-def readouts(store: Store, cell: CellResult) -> list[dict[str, Any]]:
+def readouts(store: Store, cell: CellResult) -> list[Mapping[str, Any]]:
     """Grades joined with what was decoded, in the order of the grades; empty for a missing cell.
 
     Each row has the fields of both files, among them `thinking` ([text, injected?] pieces), `answer`, `gold` and
@@ -167,8 +168,28 @@ def readouts(store: Store, cell: CellResult) -> list[dict[str, Any]]:
         return []
     decode = record_of(store, cell.stages["decode"])
     path = store.outputs(cell.stages["decode"]) / READOUTS if decode else None
-    decoded = read_jsonl(path) if path and path.exists() else []
-    return [{**(decoded[grade["readout"]] if decoded else {}), **grade} for grade in read_jsonl(cell.grades)]
+    decoded = path.read_bytes().split(b"\n") if path and path.exists() else []
+    return [Readout(grade, decoded[grade["readout"]] if decoded else b"{}") for grade in read_jsonl(cell.grades)]
+
+
+class Readout(Mapping[str, Any]):
+    """A grade and the line of its readout, which is long, and parsed only if a field of it is asked for."""
+
+    def __init__(self, grade: dict[str, Any], line: bytes) -> None:
+        self._grade, self._line = grade, line
+
+    @cached_property
+    def _fields(self) -> dict[str, Any]:
+        return {**json.loads(self._line), **self._grade}
+
+    def __getitem__(self, name: str) -> Any:
+        return self._grade[name] if name in self._grade else self._fields[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._fields)
+
+    def __len__(self) -> int:
+        return len(self._fields)
 
 
 def questions(store: Store, cell: CellResult) -> dict[str, Question]:

@@ -127,11 +127,13 @@ def read(root: Path, pipe: Any) -> None:
 
     sweep = Store(root).sweep("scale")
     seconds: dict[str, float] = {}
+    cpu: dict[str, float] = {}
 
     def timed(name: str, step: Callable[[], Any]) -> Any:
-        started = time.perf_counter()
+        started, used = time.perf_counter(), time.process_time()
         found = step()
         seconds[name] = round(time.perf_counter() - started, 2)
+        cpu[name] = round(time.process_time() - used, 2)
         return found
 
     frame = timed("load", lambda: results.load(sweep))
@@ -145,8 +147,18 @@ def read(root: Path, pipe: Any) -> None:
     timed("page context", lambda: report._context(sweep))
     pipe.send(
         {
-            **{"readouts": rows, "seconds": seconds, "frame_mib": memory, "peak_mib_after_load": after},
-            **{"total_seconds": round(sum(seconds.values()), 2), "peak_mib": _peak()},
+            **{
+                "readouts": rows,
+                "seconds": seconds,
+                "cpu_seconds": cpu,
+                "frame_mib": memory,
+                "peak_mib_after_load": after,
+            },
+            **{
+                "total_seconds": round(sum(seconds.values()), 2),
+                "total_cpu_seconds": round(sum(cpu.values()), 2),
+                "peak_mib": _peak(),
+            },
         }
     )
 
@@ -159,9 +171,7 @@ def measure(_: int, cells: int, questions: int) -> Mapping[str, Any]:
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory(prefix="s1sweep-bench-") as temp:
         root = Path(temp) / "store"
-        started = time.perf_counter()
         made = fabricate(root, cells, questions)
-
         here, there = context.Pipe()
         process = context.Process(target=read, args=(root, there))
         process.start()

@@ -147,7 +147,7 @@ class VllmEngine:
         gc.collect()
         gc.freeze()
         self._fingerprint = fingerprint(model, resources)
-        # Each request has its own parameters, so vLLM need not copy them, which costs as much as a request's scheduling.
+        # Each request has its own parameters, so vLLM need not copy them, which costs as much as scheduling one.
         self._parameters = partial(
             SamplingParams, detokenize=False, output_kind=RequestOutputKind.FINAL_ONLY, skip_clone=True
         )

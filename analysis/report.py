@@ -10,29 +10,36 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from s1sweep.errors import UserError
 from s1sweep.store import Store, Sweep
 
-from . import papertables, plots, results
-from .curves import styles
-from .labels import Column, arm, arm_order, columns, task_label
+from . import claims, exhibits, papertables, plots
+from .browser import browser
+from .costs import costs
+from .curves import accuracy_figure
+from .exhibits.base import Exhibit, Figure
+from .labels import arm, arm_order, columns
 from .noise import noise_floors
-from .results import CellResult, record_of
+from .provenance import Records, provenance, records
+from .render import html
+from .results import CellResult
 from .samples import samples, script_json
+from .study import Study
 from .tables import percent
 from .trainings import trainings
 
 SYNTHETIC = "Synthetic: the packaged testbed made these figures. They are not evidence about language models."
-GLYPHS = {"o": "●", "s": "■", "D": "◆", "^": "▲", "v": "▼", "P": "✚", "X": "✖", "*": "★"}
-GLYPHS |= {"<": "◀", ">": "▶", "p": "⬟", "h": "⬢", "d": "♦"}
 
 
 def write(sweep: Sweep, out: str | None = None) -> Path:
     """Write the page, by default `report.html` in the sweep's folder; returns its path. Needs jinja2 and matplotlib."""
     from jinja2 import Environment, FileSystemLoader
+    from markupsafe import Markup
 
     templates = FileSystemLoader(Path(__file__).parent / "templates")
     environment = Environment(loader=templates, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(percent=percent, points=_points, when=_when)
+    environment.filters.update(percent=percent, points=_points, when=_when, duration=_duration, signed=_signed)
+    environment.filters.update(table=lambda table: Markup(html.table(table)), drawn=_drawn)
     page = environment.get_template("report.html").render(_context(sweep))
     path = Path(out).expanduser() if out else sweep.dir / "report.html"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -43,55 +50,54 @@ def write(sweep: Sweep, out: str | None = None) -> Path:
 def _context(sweep: Sweep) -> dict[str, Any]:
     from markupsafe import Markup
 
-    cells = results.cells(sweep)
-    done = [cell for cell in cells if cell.missing is None]
+    study = Study.of(sweep)
+    cells, done = study.cells, study.done
     axes = columns(cells)
     shown = samples(sweep.store, cells)
-    browser = {
-        "questions": shown.questions,
-        "groups": shown.groups,
-        "cells": [
-            {
-                "key": cell.key,
-                "task": task_label(cell),
-                "label": " · ".join(_named(axis, i) for axis in axes[1:]) or task_label(cell),
-                "accuracy": percent(cell.accuracy),
-                "group": shown.cells[cell.key],
-            }
-            for i, cell in enumerate(cells)
-            if cell.key in shown.cells
-        ],
-    }
+    found = records(sweep.store, cells)
     arms = sorted({arm(cell) for cell in cells}, key=arm_order)
     first = papertables.extrapolation_table(cells)
     others = (papertables.extrapolation_table(cells, which) for which in arms)
     grids = [first, *(grid for grid in others if grid and grid.setting != first.setting)] if first else []
-    look = styles(done)
     return {
         "info": {"notes": "", "tags": [], **sweep.info()},
         "synthetic": SYNTHETIC if any(_testbed(cell) for cell in cells) else None,
         "cells": cells,
         "done": done,
         "axes": axes,
+        "values": [list(dict.fromkeys(axis.values)) for axis in axes],
         "intervals": sorted({cell.interval for cell in done if cell.interval}),
+        "made": provenance(cells, found),
+        "claims": claims.findings(study) if study.claims else (),
+        "exhibits": _exhibits(study),
         "subsets": papertables.subset_table(cells),
         "extrapolations": grids,
-        "panels": {task: Markup(svg) for task, svg in plots.panels_svg(cells).items()},
-        "arms": [(look.labels[which], colour, which in look.hollow) for which, colour in look.colours.items()],
-        "strings": [(look.string_label(string), GLYPHS[look.marker(string)]) for string in look.strings],
+        "drawn": _drawn(accuracy_figure(cells)),
         "trainings": trainings(sweep.store, cells),
         "noise": [str(floor) for floor in noise_floors(cells)],
-        "failures": _failures(sweep.store, cells),
-        "made": _provenance(sweep.store, cells),
-        "browser": Markup(script_json(browser)),
+        "failures": _failures(sweep.store, cells, found),
+        "costs": costs(found),
+        "browser": Markup(script_json(browser(cells, axes, shown))),
         "shortened": shown.shortened,
     }
 
 
-def _named(axis: Column, i: int) -> str:
-    """A value that speaks for itself alone, a number with its heading."""
-    value = axis.values[i]
-    return f"{axis.heading} {value}" if value[:1].isdigit() and "×" not in value else value
+def _drawn(figure: Figure) -> dict[str, Any]:
+    from markupsafe import Markup
+
+    panels = [(title, Markup(svg)) for title, svg in plots.panels_svg(figure)]
+    return {"figure": figure, "keys": plots.legend(figure), "panels": panels}
+
+
+def _exhibits(study: Study) -> list[Exhibit]:
+    """Those that the sweep has cells for, its namesake first."""
+    made = []
+    for name in sorted(exhibits.NAMES, key=lambda name: name != study.name):
+        try:
+            made.append(exhibits.exhibit(name, study))
+        except UserError:  # how an exhibit says that it has nothing to show here
+            continue
+    return made
 
 
 def _testbed(cell: CellResult) -> bool:
@@ -99,29 +105,14 @@ def _testbed(cell: CellResult) -> bool:
     return cell.spec["model"]["source"] == "testbed" or (trained and cell.spec["pool"]["path"] is None)
 
 
-def _failures(store: Store, cells: Sequence[CellResult]) -> list[dict[str, Any]]:
+def _failures(store: Store, cells: Sequence[CellResult], found: Records) -> list[dict[str, Any]]:
     """Stages against which a failure stands, with the number of cells that need them."""
     needed: dict[str, int] = {}
     for cell in cells:
         for stage in cell.stages.values():
             needed[stage] = needed.get(stage, 0) + (cell.missing is not None)
-    return [{"stage": s, "cells": n, **failure} for s, n in needed.items() if n and (failure := store.failure(s))]
-
-
-def _provenance(store: Store, cells: Sequence[CellResult]) -> dict[str, Any]:
-    """Versions of code and libraries that made the records, and when the last one was finished."""
-    versions: dict[str, set[str]] = {}
-    last = None
-    for stage in dict.fromkeys(stage for cell in cells for stage in cell.stages.values()):
-        record = record_of(store, stage)
-        if record is None:
-            continue
-        made = record["provenance"]
-        last = max(last or 0, made["started"] + made["seconds"])
-        for name, version in {**made["code"], **made["environment"]}.items():
-            if name not in ("executable", "platform"):
-                versions.setdefault(name, set()).add(version[:12] if name == "commit" else version)
-    return {"versions": {name: ", ".join(sorted(found)) for name, found in versions.items()}, "last": last}
+    waiting = [(stage, n) for stage, n in needed.items() if n and found[stage] is None]
+    return [{"stage": s, "cells": n, **failure} for s, n in waiting if (failure := store.failure(s))]
 
 
 def _points(losses: Sequence[float], width: int = 160, height: int = 32) -> str:
@@ -136,3 +127,16 @@ def _points(losses: Sequence[float], width: int = 160, height: int = 32) -> str:
 
 def _when(seconds: float | None) -> str:
     return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(seconds)) if seconds else "–"
+
+
+def _duration(seconds: float) -> str:
+    """`2 h 05 min`, `3 min 20 s`, `4.2 s`."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60:02} min" if minutes >= 60 else f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
+
+
+def _signed(value: float | None, digits: int = 1) -> str:
+    """A difference with its sign; a true minus."""
+    return "–" if value is None else f"{value:+,.{digits}f}".replace("-", "−")

@@ -104,14 +104,15 @@ def readouts(store: Store, cell: CellResult) -> list[dict[str, Any]]:
     """Grades joined with what was decoded, in the order of the grades; empty for a missing cell.
 
     Each row has the fields of both files, among them `thinking` ([text, injected?] pieces), `answer`, `gold` and
-    `verdict`. Where the decoded text is gone, only the fields of the grade are there.
+    `verdict`; a probe has what was said and how it was judged. Where the decoded text is gone, only the fields of the
+    grade are there.
     """
     if cell.grades is None:
         return []
     decode = record_of(store, cell.stages["decode"])
     path = store.outputs(cell.stages["decode"]) / READOUTS if decode else None
     decoded = read_jsonl(path) if path and path.exists() else []
-    return [{**(decoded[grade["readout"]] if decoded else {}), **grade} for grade in read_jsonl(cell.grades)]
+    return [_joined(decoded[grade["readout"]] if decoded else {}, grade) for grade in read_jsonl(cell.grades)]
 
 
 def questions(store: Store, cell: CellResult) -> dict[str, Question]:
@@ -124,6 +125,12 @@ def questions(store: Store, cell: CellResult) -> dict[str, Question]:
         return {question.id: question for question in read_questions(task)}
     except (UserError, OSError, ValueError):  # gone, or of another version
         return {}
+
+
+def _joined(row: Mapping[str, Any], grade: Mapping[str, Any]) -> dict[str, Any]:
+    judged = grade.get("probes") or []
+    said = row.get("probes") or [{}] * len(judged)
+    return {**row, **grade, "probes": [{**a, **b} for a, b in zip(said, judged, strict=True)]}
 
 
 def _result(store: Store, cell: Mapping[str, Any]) -> CellResult:

@@ -1,0 +1,57 @@
+"""What the page's scripts know of a sweep, as one JSON value: its axes, its cells with their numbers, and samples.
+
+Knows names and numbers; not how they are shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .labels import Column, budget_label, extrapolation, extrapolation_label, method_label
+from .results import CellResult
+from .samples import Samples
+
+
+def browser(cells: Sequence[CellResult], axes: Sequence[Column], shown: Samples) -> dict[str, Any]:
+    """`axes`: name and distinct values, in the sweep's order. A cell's `at` has one place in `values` per axis.
+
+    `series` is the same for cells of one question answered at other budgets; `budget` is what tells them apart.
+    Accuracies and intervals are shares in [0, 1].
+    """
+    values = [list(dict.fromkeys(axis.values)) for axis in axes]
+    places = [{value: i for i, value in enumerate(found)} for found in values]
+    series = {key: i for i, key in enumerate(dict.fromkeys(cell.series for cell in cells))}
+    return {
+        "axes": [{"name": axis.heading, "values": found} for axis, found in zip(axes, values, strict=True)],
+        "cells": [
+            {
+                "key": cell.key,
+                "at": [place[axis.values[i]] for axis, place in zip(axes, places, strict=True)],
+                "series": series[cell.series],
+                "budget": _budget(cell),
+                **(_numbers(cell) if cell.missing is None else {"missing": cell.missing}),
+                **({"group": shown.cells[cell.key]} if cell.key in shown.cells else {}),
+            }
+            for i, cell in enumerate(cells)
+        ],
+        "questions": shown.questions,
+        "groups": shown.groups,
+    }
+
+
+def _numbers(cell: CellResult) -> dict[str, Any]:
+    exact = {"accuracy": cell.accuracy, "low": cell.ci_low, "high": cell.ci_high}
+    return {
+        **{name: round(value or 0.0, 5) for name, value in exact.items()},
+        "n": cell.n,
+        "think": round(cell.mean_thinking_tokens or 0.0, 1),
+    }
+
+
+def _budget(cell: CellResult) -> str:
+    """`cap 256, 2× "Wait"`."""
+    parts = [budget_label(cell)]
+    if method_label(cell) is None and extrapolation(cell)[0]:
+        parts.append(extrapolation_label(extrapolation(cell)))
+    return ", ".join(part for part in parts if part)

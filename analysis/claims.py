@@ -5,13 +5,22 @@ Knows studies and statistics; not how findings are shown.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import product
 from typing import Literal
 
-from s1sweep.spec.claim import Metric, Value
+import numpy as np
 
+from s1sweep.spec.claim import Claim, Metric, Value
+
+from .arms import Arm, Lacking, agreeing, arm_of, curve_of, matching
+from .limits import limits
+from .results import CellResult
 from .study import Study
+
+PERCENT = 100
 
 
 @dataclass(frozen=True)
@@ -41,5 +50,157 @@ class Finding:
 
 
 def findings(study: Study) -> tuple[Finding, ...]:
-    """All of them, in the order of declaration; one that lacks cells has its reason."""
-    raise NotImplementedError
+    """All of them, in the order of declaration; one that lacks cells has its reason.
+
+    The family is the sweep's: it is the same for a study narrowed by `where`, and a finding that has no number yet
+    counts as one with p = 1. Raises UserError, naming the axis, where a claim leaves open which cells it speaks of.
+    """
+    return _findings(study.whole)
+
+
+@lru_cache(maxsize=4)
+def _findings(study: Study) -> tuple[Finding, ...]:
+    from .stats import benjamini_hochberg, holm
+
+    found = [_tested(study, finding) for claim in study.claims for finding in _expanded(claim)]
+    if not found:
+        return ()
+    ps = [1.0 if finding.p is None else finding.p for finding in found]
+    return tuple(
+        finding if finding.p is None else replace(finding, holm=float(h), bh=float(b))
+        for finding, h, b in zip(found, holm(ps), benjamini_hochberg(ps), strict=True)
+    )
+
+
+def _expanded(claim: Claim) -> Iterator[Finding]:
+    for contrast in _combinations(claim.contrast):
+        for points in _combinations(claim.points):
+            yield Finding(
+                label=f"{_said(contrast)} − {_said(claim.baseline)}",
+                where=_said(points),
+                metric=claim.metric,
+                contrast=contrast,
+                baseline=dict(claim.baseline),
+                points=points,
+            )
+
+
+def _combinations(axes: Mapping[str, Value | tuple[Value, ...]]) -> Iterator[dict[str, Value]]:
+    values = [value if isinstance(value, tuple) else (value,) for value in axes.values()]
+    for chosen in product(*values):
+        yield dict(zip(axes, chosen, strict=True))
+
+
+def _said(axes: Mapping[str, Value]) -> str:
+    """Choices of groups speak for themselves; values of fields come with the field's name."""
+    return ", ".join(f"{key.rsplit('.', 1)[-1]}={value}" if "." in key else str(value) for key, value in axes.items())
+
+
+def _tested(study: Study, finding: Finding) -> Finding:
+    series = finding.metric in ("control", "scaling", "performance")
+    name = f"{finding.label} at {finding.where}" if finding.where else finding.label
+    try:
+        ours = arm_of(study, {**finding.points, **finding.contrast}, name, series)
+        theirs = arm_of(study, {**finding.points, **finding.baseline}, name, series)
+        agreeing(ours, theirs, {*finding.contrast, *finding.baseline, *finding.points}, name, series)
+        return (_of_curves if series else _of_cells)(study, finding, ours, theirs)
+    except Lacking as reason:
+        return replace(finding, why=str(reason))
+
+
+def _of_cells(study: Study, finding: Finding, ours: Arm, theirs: Arm) -> Finding:
+    """Accuracy or thinking tokens of single cells: paired by question; over runs too where both arms have several."""
+    from .stats import contrast_runs, mcnemar_exact, paired_bootstrap, sign_flip
+
+    name, unit = ("credit", PERCENT) if finding.metric == "accuracy" else ("thinking", 1)
+    a, b = ([getattr(study.scores(cell), name) for (cell,) in arm.runs] for arm in (ours, theirs))
+    _same_questions(study, ours, theirs)
+    n = f"{a[0].shape[0]} questions"
+    if min(len(a), len(b)) > 1:
+        means = [np.stack([run.mean(axis=1) for run in runs]) for runs in (a, b)]
+        found = contrast_runs(*means)
+        level: Literal["rules", "checkpoints"] = "rules" if min(ours.trainings, theirs.trainings) > 1 else "checkpoints"
+        value, low, high, p = found.estimate, found.low, found.high, found.p
+        n, test = f"{n}, {len(a)} against {len(b)} runs", "t over runs and questions"
+    else:
+        level = "checkpoints"
+        first, second = np.concatenate(a, axis=1), np.concatenate(b, axis=1)
+        value = float(first.mean() - second.mean())
+        low, high = paired_bootstrap(first, second)
+        single = first.shape[1] == second.shape[1] == 1
+        if single and np.isin(np.concatenate([first, second]), (0, 1)).all():
+            p, test = mcnemar_exact(first[:, 0], second[:, 0]), "McNemar, exact"
+        else:
+            p, test = sign_flip(first, second), "sign flips by question"
+        n = f"{n}; {_checkpoints(ours, theirs)}"
+    return replace(finding, value=unit * value, low=unit * low, high=unit * high, p=p, n=n, level=level, test=test)
+
+
+def _of_curves(study: Study, finding: Finding, ours: Arm, theirs: Arm) -> Finding:
+    """A metric of whole series. The curves share questions, so each resample takes the same ones for both."""
+    from .metrics import curve
+    from .stats import bootstrap_curve
+
+    _same_questions(study, ours, theirs)
+    sides = [curve_of(study, arm) for arm in (ours, theirs)]
+    split = len(sides[0][0])
+    if finding.metric == "control":
+        ends = [curve.bounds(limits(study.whole, arm.runs[0]), len(arm.runs[0])) for arm in (ours, theirs)]
+
+    def of(side: int, tokens: np.ndarray, accuracy: np.ndarray) -> np.ndarray:
+        if finding.metric == "control":
+            return curve.control_of(tokens, *ends[side])
+        return curve.scaling_of(tokens, accuracy) if finding.metric == "scaling" else accuracy.max(axis=-1)
+
+    drawn: list[np.ndarray] = []
+
+    def difference(tokens: np.ndarray, accuracy: np.ndarray) -> np.ndarray:
+        first = of(0, tokens[..., :split], accuracy[..., :split])
+        found = first - of(1, tokens[..., split:], accuracy[..., split:])
+        drawn.append(found)
+        return found
+
+    accuracy, tokens = (np.concatenate([side[i] for side in sides]) for i in (0, 1))
+    try:
+        estimate = bootstrap_curve(accuracy, tokens, difference)
+    except ValueError as error:
+        raise Lacking(str(error)) from error
+    resampled = np.concatenate([part for part in drawn if len(part) > 1])
+    resampled = resampled[np.isfinite(resampled)]
+    tails = [(1 + int(tail.sum())) / (1 + resampled.size) for tail in (resampled <= 0, resampled >= 0)]
+    return replace(
+        finding,
+        value=estimate.value,
+        low=estimate.low,
+        high=estimate.high,
+        p=min(1.0, 2 * min(tails)),
+        n=f"{accuracy.shape[1]} questions, {split} against {len(accuracy) - split} cells; {_checkpoints(ours, theirs)}",
+        test="bootstrap of whole curves",
+    )
+
+
+def _same_questions(study: Study, ours: Arm, theirs: Arm) -> None:
+    asked = {study.scores(cell).questions for arm in (ours, theirs) for run in arm.runs for cell in run}
+    if len(asked) > 1:
+        raise Lacking("the two sides answered different questions")
+
+
+def _checkpoints(ours: Arm, theirs: Arm) -> str:
+    return "one checkpoint" if ours.checkpoints == theirs.checkpoints else "two checkpoints, not two rules"
+
+
+def claimed(
+    study: Study, metric: Metric, ours: Sequence[CellResult], theirs: Sequence[CellResult]
+) -> Finding | None:
+    """The finding that compares just these cells; None if no claim declares it."""
+    wanted = _grades(ours), _grades(theirs)
+    for finding in findings(study):
+        if finding.metric == metric:
+            sides = (matching(study.whole, {**finding.points, **side}) for side in (finding.contrast, finding.baseline))
+            if tuple(map(_grades, sides)) == wanted:
+                return finding
+    return None
+
+
+def _grades(cells: Sequence[CellResult]) -> frozenset[str]:
+    return frozenset(cell.stages["grade"] for cell in cells)

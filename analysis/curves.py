@@ -1,4 +1,4 @@
-"""Which cells form one line of the accuracy-against-thinking-tokens figure, and how the line looks. Draws nothing."""
+"""Accuracy against thinking tokens as a figure: which cells form one line, and by what names it is told apart."""
 
 from __future__ import annotations
 
@@ -9,16 +9,25 @@ from typing import Any
 
 from s1sweep.spec import COMPUTE
 
-from .labels import Arm, arm, arm_label, arm_order, cap, extrapolation, method_label
+from .exhibits.base import Figure, Line, Panel, Point
+from .labels import (
+    Arm,
+    arm,
+    arm_label,
+    arm_order,
+    budget_label,
+    cap,
+    extrapolation,
+    extrapolation_label,
+    method_label,
+    model_label,
+    task_label,
+)
 from .papertables import STRINGS
 from .results import CellResult
 
-# Okabe and Ito's colour-blind safe palette, less black and yellow, which vanish on one of the page's two grounds.
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 PLAIN = "none"  # no extrapolation, as opposed to the empty string
 METHOD = "method: "  # opens what stands in a string's place for other methods than plain budget forcing
-MARKERS = {PLAIN: "o", "": "s", "Wait": "D", "Hmm": "^", "Alternatively": "v"}
-OTHER_MARKERS = ("P", "X", "*", "<", ">", "p", "h", "d")
 
 
 @dataclass(frozen=True)
@@ -29,11 +38,6 @@ class Curve:
     string: str
     cells: tuple[CellResult, ...]
     anchored: bool = False
-
-    @property
-    def own(self) -> tuple[CellResult, ...]:
-        """Its cells less the one that belongs to the curve it starts from."""
-        return self.cells[self.anchored :]
 
 
 def curves(cells: Sequence[CellResult]) -> list[Curve]:
@@ -60,40 +64,54 @@ def curves(cells: Sequence[CellResult]) -> list[Curve]:
     return sorted(found, key=lambda curve: (arm_order(curve.arm), *_string_order(curve.string)))
 
 
-@dataclass(frozen=True)
-class Styles:
-    """One colour per arm and one marker per string, the same in every panel. A null arm is its sibling, hollow."""
-
-    colours: dict[Arm, str]
-    labels: dict[Arm, str]
-    hollow: frozenset[Arm]
-    strings: tuple[str, ...]
-
-    def marker(self, string: str) -> str:
-        """A matplotlib marker: a fixed one for each of the paper's strings, the others in order."""
-        if string in MARKERS:
-            return MARKERS[string]
-        others = [other for other in self.strings if other not in MARKERS]
-        return OTHER_MARKERS[others.index(string) % len(OTHER_MARKERS)]
-
-    @staticmethod
-    def string_label(string: str) -> str:
-        if string.startswith(METHOD):
-            return string.removeprefix(METHOD)
-        return "no extrapolation" if string == PLAIN else f'"{string}"' if string else "no string"
-
-
-def styles(cells: Sequence[CellResult]) -> Styles:
-    arms = sorted({arm(cell) for cell in cells}, key=arm_order)
+def accuracy_figure(cells: Sequence[CellResult], title: str = "Accuracy against thinking tokens") -> Figure:
+    """One panel per task, in the cells' order; one colour per arm, a null arm's its sibling's and hollow; one marker per
+    string. Scale-up, which starts where nothing is ignored, is dashed."""
+    done = [cell for cell in cells if cell.missing is None]
+    tasks: dict[str, list[CellResult]] = {}
+    for cell in done:
+        tasks.setdefault(task_label(cell), []).append(cell)
+    arms = sorted({arm(cell) for cell in done}, key=arm_order)
     first: dict[Any, Arm] = {}
     for which in arms:
         first.setdefault(which and which[:2], which)
-    order = list(first)
-    return Styles(
-        {which: COLOURS[order.index(which and which[:2]) % len(COLOURS)] for which in arms},
-        {which: arm_label(which, arms) for which in arms},
-        frozenset(arms) - frozenset(first.values()),
-        tuple(sorted({_string(cell) for cell in cells}, key=_string_order)),
+    several = len({cell.spec["model"]["name"] for cell in done}) > 1
+
+    def line(curve: Curve) -> Line:
+        model = model_label(curve.cells[-1]) + ", " if several else ""
+        name, string = model + arm_label(curve.arm, arms), _string_label(curve.string)
+        sibling = first[curve.arm and curve.arm[:2]]
+        return Line(
+            label=f"{name}, {string}",
+            points=tuple(point(cell, marked=i > 0 or not curve.anchored) for i, cell in enumerate(curve.cells)),
+            colour=model + arm_label(sibling, arms),
+            marker=string,
+            dashed=curve.anchored,
+            hollow=curve.arm != sibling,
+            axes=(("arm", name), ("extrapolation", string), ("task", task_label(curve.cells[-1]))),
+        )
+
+    panels = [Panel(task, tuple(line(curve) for curve in curves(group))) for task, group in tasks.items()]
+    return Figure(title, tuple(panels), ("Each point is a cell at its mean thinking tokens, with its 95 % interval.",))
+
+
+def point(cell: CellResult, marked: bool = True) -> Point:
+    """A finished cell at its mean thinking tokens and its accuracy in percent."""
+    way = method_label(cell) or extrapolation_label(extrapolation(cell))
+    interval = f"[{100 * (cell.ci_low or 0):.1f}, {100 * (cell.ci_high or 0):.1f}]"
+    label = (
+        f"{arm_label(arm(cell))}, {way}, {budget_label(cell)}\n"
+        f"accuracy {100 * (cell.accuracy or 0):.1f} {interval} %, "
+        f"{cell.mean_thinking_tokens:,.0f} thinking tokens, {cell.n} questions"
+    )
+    return Point(
+        x=cell.mean_thinking_tokens or 0,
+        y=100 * (cell.accuracy or 0),
+        low=100 * (cell.ci_low or 0),
+        high=100 * (cell.ci_high or 0),
+        label=label,
+        cell=cell.key,
+        marked=marked,
     )
 
 
@@ -103,6 +121,12 @@ def _string(cell: CellResult) -> str:
         return METHOD + way
     ignores, string = extrapolation(cell)
     return string if ignores else PLAIN
+
+
+def _string_label(string: str) -> str:
+    if string.startswith(METHOD):
+        return string.removeprefix(METHOD)
+    return "no extrapolation" if string == PLAIN else f'"{string}"' if string else "no string"
 
 
 def _string_order(string: str) -> tuple[int, str]:

@@ -164,3 +164,8 @@ def arm_order(which: Arm) -> tuple[Any, ...]:
     known = ("random", "diverse", "longest", "full")
     place = len(known) + 1 if rule == "s1k" else known.index(rule) if rule in known else len(known)
     return (1, place, rule, size or 0, seed)
+
+
+def model_label(cell: CellResult) -> str:
+    """The model before any training of ours."""
+    return str(cell.spec["model"]["name"])

@@ -55,6 +55,10 @@ def _context(sweep: Sweep) -> dict[str, Any]:
     axes = columns(cells)
     shown = samples(sweep.store, cells)
     found = records(sweep.store, cells)
+    try:
+        found_claims, undecided = claims.findings(study), ""
+    except UserError as error:  # a claim that leaves open which cells it speaks of
+        found_claims, undecided = (), str(error)
     arms = sorted({arm(cell) for cell in cells}, key=arm_order)
     first = papertables.extrapolation_table(cells)
     others = (papertables.extrapolation_table(cells, which) for which in arms)
@@ -68,7 +72,8 @@ def _context(sweep: Sweep) -> dict[str, Any]:
         "values": [list(dict.fromkeys(axis.values)) for axis in axes],
         "intervals": sorted({cell.interval for cell in done if cell.interval}),
         "made": provenance(cells, found),
-        "claims": claims.findings(study) if study.claims else (),
+        "claims": found_claims,
+        "undecided": undecided,
         "exhibits": _exhibits(study),
         "subsets": papertables.subset_table(cells),
         "extrapolations": grids,

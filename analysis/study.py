@@ -33,13 +33,14 @@ class Scores:
 
 
 class Study:
-    """A sweep, or some of its cells. `where` narrows the cells and keeps the claims, whose family never shrinks."""
+    """A sweep, or some of its cells. `where` narrows the cells and keeps `whole`, over which claims are tested."""
 
     def __init__(self, store: Store, cells: Sequence[CellResult], claims: Sequence[Claim] = (), name: str = "") -> None:
         self.store = store
         self.cells = tuple(cells)
         self.claims = tuple(claims)
         self.name = name
+        self.whole = self
         self._readouts: dict[Any, pd.DataFrame] = {}
 
     @classmethod
@@ -65,7 +66,7 @@ class Study:
             self.claims,
             self.name,
         )
-        found._readouts = self._readouts
+        found.whole, found._readouts = self.whole, self._readouts
         return found
 
     def readouts(self, cell: CellResult) -> pd.DataFrame:

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 from s1sweep.analysis import plots, report, results, samples
-from s1sweep.analysis.curves import PLAIN, curves
+from s1sweep.analysis.curves import PLAIN, accuracy_figure, curves
 from s1sweep.errors import UserError
 from s1sweep.store import Store
 from tests.test_analysis import fabricate
@@ -143,13 +144,15 @@ def test_the_figure_is_reproducible_and_keeps_its_text(root: Path, tmp_path: Pat
 
 def test_each_point_of_a_panel_names_its_cell(root: Path) -> None:
     cells = results.cells(fabricate(root, "task=tiny_calc,tiny_choice", "extrapolation=none,wait"))
-    panels = plots.panels_svg(cells)
-    assert list(panels) == ["tiny_calc", "tiny_choice"]
-    for task, svg in panels.items():
+    panels = plots.panels_svg(accuracy_figure(cells))
+    assert [title for title, _ in panels] == ["tiny_calc", "tiny_choice"]
+    for task, svg in panels:
         keys = re.findall(r'class="point" data-cell="(\w+)"', svg)
         assert sorted(keys) == sorted(cell.key for cell in cells if cell.axes["task"] == task)
+        assert {json.loads(unescape(axes))["task"] for axes in re.findall(r'data-axes="([^"]+)"', svg)} == {task}
+        assert svg.count("<title>") == len(keys) and "thinking tokens, 80 questions</title>" in svg
         assert "<style" not in svg and plots.INK not in svg and "currentColor" in svg
-    ids = re.findall(r' id="([^"]+)"', "".join(panels.values()))
+    ids = re.findall(r' id="([^"]+)"', "".join(svg for _, svg in panels))
     assert len(ids) == len(set(ids))
 
 

@@ -52,7 +52,10 @@ class Table:
 
 @dataclass(frozen=True)
 class Point:
-    """`low`, `high`: 95 % interval of y. `label` is what a reader sees on pointing at it."""
+    """`low`, `high`: 95 % interval of y. `label` is what a reader sees on pointing at it.
+
+    The line passes through a point that is not `marked` and draws no mark there: it belongs to another line.
+    """
 
     x: float
     y: float
@@ -60,6 +63,7 @@ class Point:
     high: float | None = None
     label: str = ""
     cell: str | None = None
+    marked: bool = True
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,19 @@
+"""Tables in the forms people read: a terminal, Markdown, LaTeX, CSV, HTML. Each file knows one form and no number's origin."""
+
+from __future__ import annotations
+
+from s1sweep.errors import invalid
+
+from ..exhibits.base import Exhibit
+from . import csv_, html, latex, markdown, terminal
+
+__all__ = ["FORMATS", "csv_", "exhibit_text", "html", "latex", "markdown", "terminal"]
+
+FORMATS = {"markdown": markdown.table, "latex": latex.table, "csv": csv_.table}
+
+
+def exhibit_text(exhibit: Exhibit, form: str) -> str:
+    """All tables of an exhibit in a form of `FORMATS`, one after the other. Raises UserError on another form."""
+    if form not in FORMATS:
+        raise invalid("--format", form, [*FORMATS, "terminal"])
+    return "\n".join(FORMATS[form](table) for table in exhibit.tables)

@@ -19,7 +19,7 @@ def browser(cells: Sequence[CellResult], axes: Sequence[Column], shown: Samples)
     `series` is the same for cells of one question answered at other budgets; `budget` is what tells them apart.
     Accuracies and intervals are shares in [0, 1].
     """
-    values = [list(dict.fromkeys(axis.values)) for axis in axes]
+    values = [distinct(axis) for axis in axes]
     places = [{value: i for i, value in enumerate(found)} for found in values]
     series = {key: i for i, key in enumerate(dict.fromkeys(cell.series for cell in cells))}
     return {
@@ -38,6 +38,20 @@ def browser(cells: Sequence[CellResult], axes: Sequence[Column], shown: Samples)
         "questions": shown.questions,
         "groups": shown.groups,
     }
+
+
+def distinct(axis: Column) -> list[str]:
+    """The values of an axis, numbers in their order and others in the sweep's."""
+    found = list(dict.fromkeys(axis.values))
+    numbers = [_number(value) for value in found]
+    return found if None in numbers else sorted(found, key=lambda value: _number(value) or 0.0)
+
+
+def _number(value: str) -> float | None:
+    try:
+        return float(value)
+    except ValueError:
+        return None
 
 
 def _numbers(cell: CellResult) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from s1sweep.errors import UserError
 from s1sweep.store import Store, Sweep
 
 from . import claims, exhibits, papertables, plots
-from .browser import browser
+from .browser import browser, distinct
 from .costs import costs
 from .curves import accuracy_figure
 from .exhibits.base import Exhibit, Figure
@@ -69,7 +69,7 @@ def _context(sweep: Sweep) -> dict[str, Any]:
         "cells": cells,
         "done": done,
         "axes": axes,
-        "values": [list(dict.fromkeys(axis.values)) for axis in axes],
+        "values": [distinct(axis) for axis in axes],
         "intervals": sorted({cell.interval for cell in done if cell.interval}),
         "made": provenance(cells, found),
         "claims": found_claims,
@@ -91,7 +91,7 @@ def _drawn(figure: Figure) -> dict[str, Any]:
     from markupsafe import Markup
 
     panels = [(title, Markup(svg)) for title, svg in plots.panels_svg(figure)]
-    return {"figure": figure, "keys": plots.legend(figure), "panels": panels}
+    return {"figure": figure, "legend": plots.legend(figure), "panels": panels}
 
 
 def _exhibits(study: Study) -> list[Exhibit]:

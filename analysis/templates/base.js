@@ -15,8 +15,8 @@ const interval = (cell) => `[${percent(cell.low)}, ${percent(cell.high)}]`;
 
 const cellOf = new Map(data.cells.map((cell) => [cell.key, cell]));
 const valueOf = (cell, axis) => data.axes[axis].values[cell.at[axis]];
-// A value that speaks for itself alone, a number with its heading.
-const named = (axis, value) => (/^[\d–]/.test(value) && !value.includes("×") ? `${data.axes[axis].name} ${value}` : value);
+// A value that speaks for itself alone; a number or a "none" with its heading.
+const named = (axis, value) => (/^([\d–]|none$|null$|true$|false$)/i.test(value) && !value.includes("×") ? `${data.axes[axis].name} ${value}` : value);
 const label = (cell, without = []) => data.axes
   .map((_, axis) => (without.includes(axis) ? null : named(axis, valueOf(cell, axis))))
   .filter((part) => part !== null).join(" · ");

@@ -21,6 +21,8 @@
   rows.value = wide.length ? wide[0] : 0;
   columns.value = data.axes.length > 1 ? 0 : -1; // tasks stand side by side, as in the paper's tables
 
+  // Cells that were asked for in two ways and are one stage stand once.
+  const distinct = (cells) => cells.filter((cell, i) => !cell.group || cells.findIndex((other) => other.group === cell.group) === i);
   let settings = new Map();
   function choose() {
     const chosen = [Number(rows.value), Number(columns.value)];
@@ -53,9 +55,9 @@
       const line = make("tr");
       line.append(Object.assign(make("th", data.axes[down].values[row]), { scope: "row" }));
       for (const column of values(across)) {
-        const found = cells.filter((cell) => cell.at[down] === row && (across < 0 || across === down || cell.at[across] === column));
+        const found = distinct(cells.filter((cell) => cell.at[down] === row && (across < 0 || cell.at[across] === column)));
         const slot = make("td");
-        if (!found.length || (across === down && row !== column)) slot.append(make("span", "·", "none"));
+        if (!found.length) slot.append(make("span", "·", "none"));
         else slot.append(...found.map(square));
         line.append(slot);
       }

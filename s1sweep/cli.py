@@ -165,6 +165,35 @@ def report(sweep: str | None, out: str | None, root: str) -> None:
 
 
 @main.command()
+@click.argument("name", required=False)
+@click.argument("sweep", required=False)
+@click.option("--format", "form", default="terminal", help="terminal, markdown, latex or csv. [default: terminal]")
+@click.option("--figure", metavar="FILE", help="Also write its figure; the name ends in .svg, .pdf or .png.")
+@click.option("--published", is_flag=True, help="Put the source's own numbers beside ours.")
+@ROOT
+def show(name: str | None, sweep: str | None, form: str, figure: str | None, published: bool, root: str) -> None:
+    """A table or figure of a paper from a sweep's results, by default the newest's; without NAME, which there are."""
+    from s1sweep.analysis import exhibits, plots, render
+    from s1sweep.analysis.study import Study
+    from s1sweep.store import Store
+
+    if name is None:
+        click.echo(exhibits.listing(Study.of(Store(root).sweep(sweep))))
+        return
+    exhibits.known(name)  # a typo is seen before a sweep is read
+    render.known(form)
+    found = exhibits.exhibit(name, Study.of(Store(root).sweep(sweep)), published)
+    if form == "terminal":
+        render.terminal.show(found)
+    else:
+        click.echo(render.exhibit_text(found, form), nl=False)
+    if figure:
+        if not found.figures:
+            raise UserError(f"exhibit {name} has no figure, so --figure={figure} cannot be written.")
+        click.echo(plots.draw(found.figures[0], figure), err=True)
+
+
+@main.command()
 @click.argument("sweep", required=False)
 @click.option("--out", metavar="FILE", help="Where to write. [default: data.html in the sweep's folder]")
 @ROOT
@@ -274,6 +303,8 @@ def _after_run(session: Any) -> None:
         click.echo(f"Page: {page.write(sweep)}")
     except ImportError as error:
         click.echo(f"No page: {error.name} is not installed (pip install 's1sweep[analysis]').")
+    else:
+        _show_exhibit(session)
     if session.failed:
         lines = [f"{len(session.failed)} stages failed, {len(session.blocked)} could not run because of them:"]
         for name, outcome in session.failed.items():
@@ -282,6 +313,23 @@ def _after_run(session: Any) -> None:
         again = shlex.join(["s1sweep", "run", "--retry-failed", *session.command])
         lines.append(f"Everything else is done. When it is mended: {again}")
         raise SweepFailed("\n".join(lines))
+
+
+def _show_exhibit(session: Any) -> None:
+    """The exhibit that the experiment is named after, if it is; its figure goes beside the page."""
+    from s1sweep.analysis import exhibits, plots, render
+    from s1sweep.analysis.study import Study
+
+    name = session.config.choices.get("experiment")
+    if name not in exhibits.NAMES:
+        return
+    try:
+        found = exhibits.exhibit(name, Study.of(session.sweep))
+        render.terminal.show(found)
+        for i, figure in enumerate(found.figures):
+            click.echo(f"Figure: {plots.draw(figure, session.sweep.dir / f'{name}{i or ""}.svg')}")
+    except UserError as error:  # an override may have left out what it needs
+        click.echo(f"No {name}: {error}")
 
 
 if __name__ == "__main__":

@@ -11,13 +11,14 @@ from typing import Any
 from .labels import Column, budget_label, extrapolation, extrapolation_label, method_label
 from .results import CellResult
 from .samples import Samples
+from .tables import percent
 
 
 def browser(cells: Sequence[CellResult], axes: Sequence[Column], shown: Samples) -> dict[str, Any]:
     """`axes`: name and distinct values, in the sweep's order. A cell's `at` has one place in `values` per axis.
 
     `series` is the same for cells of one question answered at other budgets; `budget` is what tells them apart.
-    Accuracies and intervals are shares in [0, 1].
+    `accuracy` is a share in [0, 1]; `percent` and `interval` are texts.
     """
     values = [distinct(axis) for axis in axes]
     places = [{value: i for i, value in enumerate(found)} for found in values]
@@ -55,9 +56,11 @@ def _number(value: str) -> float | None:
 
 
 def _numbers(cell: CellResult) -> dict[str, Any]:
-    exact = {"accuracy": cell.accuracy, "low": cell.ci_low, "high": cell.ci_high}
+    """With the texts of the tables: JavaScript rounds ties another way."""
     return {
-        **{name: round(value or 0.0, 5) for name, value in exact.items()},
+        "accuracy": round(cell.accuracy or 0.0, 5),
+        "percent": percent(cell.accuracy),
+        "interval": f"[{percent(cell.ci_low)}, {percent(cell.ci_high)}]",
         "n": cell.n,
         "think": round(cell.mean_thinking_tokens or 0.0, 1),
     }

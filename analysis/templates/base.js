@@ -10,8 +10,6 @@ const make = (tag, text, cls) => {
 };
 const option = (text, value) => Object.assign(make("option", text), { value });
 const count = (n, noun) => `${n.toLocaleString("en")} ${noun}${n === 1 ? "" : "s"}`;
-const percent = (share) => (100 * share).toFixed(1);
-const interval = (cell) => `[${percent(cell.low)}, ${percent(cell.high)}]`;
 
 const cellOf = new Map(data.cells.map((cell) => [cell.key, cell]));
 const valueOf = (cell, axis) => data.axes[axis].values[cell.at[axis]];

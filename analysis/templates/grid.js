@@ -17,8 +17,9 @@
   });
   columns.append(option("(none)", -1));
   const size = (axis) => data.axes[axis].values.length;
-  const wide = data.axes.map((_, i) => i).filter((i) => i > 0).sort((a, b) => size(b) - size(a));
-  rows.value = wide.length ? wide[0] : 0;
+  const most = 24; // rows that a reader takes in
+  const others = data.axes.map((_, i) => i).slice(1).sort((a, b) => (size(a) > most) - (size(b) > most) || size(b) - size(a));
+  rows.value = others.length ? others[0] : 0;
   columns.value = data.axes.length > 1 ? 0 : -1; // tasks stand side by side, as in the paper's tables
 
   // Cells that were asked for in two ways and are one stage stand once.
@@ -43,8 +44,8 @@
   function draw() {
     const [down, across] = [Number(rows.value), Number(columns.value)], cells = settings.get(at.value) || [];
     const values = (axis) => (axis < 0 ? [null] : [...new Set(cells.map((cell) => cell.at[axis]))].sort((a, b) => a - b));
-    const finished = cells.filter((cell) => cell.accuracy !== undefined).map((cell) => cell.accuracy);
-    const low = Math.min(...finished), span = Math.max(...finished) - low || 1;
+    const finished = cells.filter((cell) => !cell.missing).sort((a, b) => a.accuracy - b.accuracy);
+    const [lowest, highest] = [finished[0], finished[finished.length - 1]];
     const head = make("thead"), body = make("tbody"), top = make("tr");
     top.append(make("th", data.axes[down].name));
     for (const value of values(across)) {
@@ -64,11 +65,11 @@
       body.append(line);
     }
     table.replaceChildren(head, body);
-    byId("scale").textContent = finished.length
-      ? `Darkest ${percent(low)} %, lightest ${percent(low + (finished.length > 1 ? span : 0))} %. Point at a number for its interval; “·” is not in the sweep.` : "No cell here has a number yet.";
+    byId("scale").textContent = lowest
+      ? `Darkest ${lowest.percent} %, lightest ${highest.percent} %. Point at a number for its interval; “·” is not in the sweep.` : "No cell here has a number yet.";
 
     function square(cell) {
-      const node = make("button", cell.missing ? cell.missing.split(":")[0] : percent(cell.accuracy));
+      const node = make("button", cell.missing ? cell.missing.split(":")[0] : cell.percent);
       node.type = "button";
       node.dataset.cell = cell.key;
       node.classList.toggle("out", !filter.shown.has(cell.key));
@@ -76,10 +77,10 @@
         node.classList.add("gap");
         node.dataset.tip = `${label(cell)}\n${cell.missing}`;
       } else {
-        const rgb = colour((cell.accuracy - low) / span);
+        const rgb = colour((cell.accuracy - lowest.accuracy) / (highest.accuracy - lowest.accuracy || 1));
         node.style.background = `rgb(${rgb})`;
         node.style.color = ink(rgb);
-        node.dataset.tip = `${label(cell)}\naccuracy ${percent(cell.accuracy)} ${interval(cell)} %, ${cell.think.toLocaleString("en")} thinking tokens, ${count(cell.n, "question")}`;
+        node.dataset.tip = `${label(cell)}\naccuracy ${cell.percent} ${cell.interval} %, ${cell.think.toLocaleString("en")} thinking tokens, ${count(cell.n, "question")}`;
       }
       node.setAttribute("aria-label", node.dataset.tip);
       return node;

@@ -22,14 +22,14 @@
     const tasks = new Map();
     for (const one of offer) {
       if (!tasks.has(taskOf(one))) tasks.set(taskOf(one), Object.assign(make("optgroup"), { label: taskOf(one) }));
-      tasks.get(taskOf(one)).append(option(`${label(one, [0]) || taskOf(one)}: ${percent(one.accuracy)} %`, one.key));
+      tasks.get(taskOf(one)).append(option(`${label(one, [0]) || taskOf(one)}: ${one.percent} %`, one.key));
     }
     select.replaceChildren(...tasks.values());
     select.value = cell.key;
     const mates = able.filter((one) => one !== cell && groupOf(one).task === groupOf(cell).task
       && (filter.shown.has(one.key) || one === other));
     beside.replaceChildren(option("no other cell", ""), ...mates.map((one) =>
-      option(`${label(one, [0])}: ${percent(one.accuracy)} %`, one.key)));
+      option(`${label(one, [0])}: ${one.percent} %`, one.key)));
     beside.value = other ? other.key : "";
     beside.disabled = !mates.length;
   }
@@ -62,9 +62,8 @@
   function fill(id, sample) {
     rows = rowsOf(cell).filter((row) => (wanted === "all" || row.verdict === wanted)
       && !(differ.checked && (same(other, row) || row).verdict === row.verdict));
-    const group = groupOf(cell);
-    byId("count").textContent = rows.length < group.of
-      ? `${rows.length} of ${count(group.of, "answer")}${rowsOf(cell).length < group.of ? `, ${rowsOf(cell).length} on this page` : ""}` : count(group.of, "answer");
+    const held = rowsOf(cell).length, { of } = groupOf(cell);
+    byId("count").textContent = `${rows.length < held ? `${rows.length} of ` : ""}${held < of ? `the first ${held} of ` : ""}${count(of, "answer")}`;
     list.replaceChildren(...rows.map((row, i) => {
       const item = make("li"), mate = other && same(other, row);
       item.id = `row-${i}`;
@@ -109,7 +108,7 @@
 
   function side(one, row) {
     const part = make("section", undefined, "side");
-    if (other) part.append(make("h4", `${label(one, [0]) || taskOf(one)}: ${percent(one.accuracy)} %`, "which"));
+    if (other) part.append(make("h4", `${label(one, [0]) || taskOf(one)}: ${one.percent} %`, "which"));
     if (!row) {
       part.append(make("p", "This question is not among the answers that the page holds of this cell.", "note"));
       return part;

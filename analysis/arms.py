@@ -140,9 +140,8 @@ def _told_apart(cells: Sequence[CellResult], name: str, series: bool) -> None:
             group = path.split(".")[0]
             choices = {str(axis_value(cell, group)) for cell in cells}
             axis, shown = (group, choices) if len(choices) > 1 else (path, values)
-            raise UserError(
-                f"claims: {name} has cells that differ in {axis} ({', '.join(sorted(shown))}). Add {axis} to its points."
-            )
+            said = ", ".join(sorted(shown))
+            raise UserError(f"claims: {name} has cells that differ in {axis} ({said}). Add {axis} to its points.")
 
 
 def _compute(cell: CellResult) -> tuple[float, ...]:

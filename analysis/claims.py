@@ -117,8 +117,8 @@ def _of_cells(study: Study, finding: Finding, ours: Arm, theirs: Arm) -> Finding
     _same_questions(study, ours, theirs)
     n = f"{a[0].shape[0]} questions"
     if min(len(a), len(b)) > 1:
-        means = [np.stack([run.mean(axis=1) for run in runs]) for runs in (a, b)]
-        found = contrast_runs(*means)
+        ours_by_run, theirs_by_run = (np.stack([run.mean(axis=1) for run in runs]) for runs in (a, b))
+        found = contrast_runs(ours_by_run, theirs_by_run)
         level: Literal["rules", "checkpoints"] = "rules" if min(ours.trainings, theirs.trainings) > 1 else "checkpoints"
         value, low, high, p = found.estimate, found.low, found.high, found.p
         n, test = f"{n}, {len(a)} against {len(b)} runs", "t over runs and questions"
@@ -189,9 +189,7 @@ def _checkpoints(ours: Arm, theirs: Arm) -> str:
     return "one checkpoint" if ours.checkpoints == theirs.checkpoints else "two checkpoints, not two rules"
 
 
-def claimed(
-    study: Study, metric: Metric, ours: Sequence[CellResult], theirs: Sequence[CellResult]
-) -> Finding | None:
+def claimed(study: Study, metric: Metric, ours: Sequence[CellResult], theirs: Sequence[CellResult]) -> Finding | None:
     """The finding that compares just these cells; None if no claim declares it."""
     wanted = _grades(ours), _grades(theirs)
     for finding in findings(study):

@@ -65,8 +65,10 @@ def curves(cells: Sequence[CellResult]) -> list[Curve]:
 
 
 def accuracy_figure(cells: Sequence[CellResult], title: str = "Accuracy against thinking tokens") -> Figure:
-    """One panel per task, in the cells' order; one colour per arm, a null arm's its sibling's and hollow; one marker per
-    string. Scale-up, which starts where nothing is ignored, is dashed."""
+    """One panel per task, in the cells' order; one colour per arm and one marker per string.
+
+    A null arm has its sibling's colour and is hollow. Scale-up, which starts where nothing is ignored, is dashed.
+    """
     done = [cell for cell in cells if cell.missing is None]
     tasks: dict[str, list[CellResult]] = {}
     for cell in done:

@@ -92,7 +92,8 @@ class Key:
 
 def legend(figure: Figure) -> list[Key]:
     """What the figure's colours and markers stand for."""
-    look, found = Look.of(figure), {}
+    look = Look.of(figure)
+    found: dict[str, Key] = {}
     for line in (line for panel in figure.panels for line in panel.lines):
         name = _colour_name(line) + (" (null arm)" if line.hollow else "")
         marker = "o" if look.markers else look.marker(line)

@@ -326,8 +326,8 @@ def _show_exhibit(session: Any) -> None:
     try:
         found = exhibits.exhibit(name, Study.of(session.sweep))
         render.terminal.show(found)
-        for i, figure in enumerate(found.figures):
-            click.echo(f"Figure: {plots.draw(figure, session.sweep.dir / f'{name}{i or ""}.svg')}")
+        if found.figures:
+            click.echo(f"Figure: {plots.draw(found.figures[0], session.sweep.dir / f'{name}.svg')}")
     except UserError as error:  # an override may have left out what it needs
         click.echo(f"No {name}: {error}")
 

@@ -23,7 +23,7 @@ from s1sweep.analysis import papertables, results, stats, tables
 from s1sweep.axes import axes_of
 from s1sweep.errors import UserError
 from s1sweep.plan import Plan, Stage
-from s1sweep.spec import CellSpec, DecodeStage
+from s1sweep.spec import CellSpec, DecodeStage, GradeStage
 from s1sweep.store import Store, Sweep
 from s1sweep.tasks import questions
 from tests.helpers import ROOT, compose
@@ -50,7 +50,8 @@ def fabricate(
     store, plan = Store(root), Plan()
     # Sizes are pinned, so that these tests do not depend on the shipped defaults.
     sizes = () if any(o.startswith("data.size") for o in overrides) else ("data.size=256",)
-    cells = [plan.add(config.cell, axes_of(config)) for config in compose(*sizes, *overrides)]
+    configs = compose(*sizes, *overrides)
+    cells = [plan.add(config.cell, axes_of(config)) for config in configs]
     specs = {cell.stages["grade"]: cell for cell in cells}
     for stage in plan.stages.values():
         if store.record(stage.id):
@@ -64,7 +65,7 @@ def fabricate(
             if cell is None or waiting == "-" or waiting not in cell.stages.get("train", ""):
                 _publish(store, stage, skill, specs, plan)
     sweep = Sweep(store, name)
-    sweep.open("budget <forcing> & friends", ["demo"])
+    sweep.open("budget <forcing> & friends", ["demo"], [c.model_dump(mode="json") for c in configs[0].claims])
     sweep.add(cell.as_json() for cell in cells)
     return sweep
 
@@ -118,21 +119,38 @@ def _publish(store: Store, stage: Stage, skill: Skill, specs: dict[str, Any], pl
                     {"kind": p["kind"], "at": p["at"], "verdict": "wrong", "extracted": "7"} for p in row["probes"]
                 ],
             }
-            grades.append({key: row[key] for key in kept} | judged)
+            tokens = {"total_tokens": row["thinking_tokens"] + row["answer_tokens"]}
+            found = {"loop_tokens": 0, "backtracks": row["ignored"], "score": None}
+            grades.append({key: row[key] for key in kept} | tokens | found | judged)
+        endings = Counter(grade["ended"] for grade in grades)
+        if isinstance(stage.spec, GradeStage) and stage.spec.parallel:
+            grades = _voted(grades, stage.spec.parallel.n)
         _lines(out / "grades.jsonl", grades)
         verdicts = Counter(grade["verdict"] for grade in grades)
         summary = {
             "questions": len({grade["question_id"] for grade in grades}),
             "answers": len(grades),
             "readouts": len(grades),
-            "accuracy": verdicts["correct"] / len(grades),
+            "accuracy": fmean(grade["credit"] for grade in grades),
             "verdicts": {v: verdicts[v] for v in ("correct", "wrong", "no_answer", "not_extracted")},
-            "endings": dict(Counter(grade["ended"] for grade in grades)),
+            "endings": dict(endings),
             "mean_thinking_tokens": fmean(grade["thinking_tokens"] for grade in grades),
             "mean_answer_tokens": fmean(grade["answer_tokens"] for grade in grades),
-            "mean_total_tokens": fmean(grade["thinking_tokens"] + grade["answer_tokens"] for grade in grades),
+            "mean_total_tokens": fmean(grade["total_tokens"] for grade in grades),
+            "mean_tries": 1.5,
         }
     assert store.publish(stage.id, stage.hashed, out, summary, time.time(), cost)
+
+
+def _voted(grades: Sequence[dict[str, Any]], n: int) -> list[dict[str, Any]]:
+    """The first of each n, right where more than half of them are, with the tokens of all."""
+    found = []
+    for group in (grades[i : i + n] for i in range(0, len(grades), n)):
+        credit = float(sum(one["credit"] for one in group) * 2 > n)
+        tokens = {k: sum(one[k] for one in group) for k in group[0] if k.endswith("_tokens")}
+        verdict = "correct" if credit else "wrong"
+        found.append({**group[0], **tokens, "credit": credit, "verdict": verdict, "sample": group[0]["sample"] // n})
+    return found
 
 
 def _readouts(stage: Stage, cell: CellSpec, skill: Skill) -> list[dict[str, Any]]:
@@ -142,7 +160,8 @@ def _readouts(stage: Stage, cell: CellSpec, skill: Skill) -> list[dict[str, Any]
     rows = []
     for number, question in enumerate(questions(spec.task)):
         for sample in range(spec.sampling.samples):
-            cap, ignores = spec.method.max_thinking_tokens, spec.extrapolation.num_ignore
+            cap, ignores = getattr(spec.method, "max_thinking_tokens", 256), spec.extrapolation.num_ignore
+            cap = 1024 if isinstance(cap, str) else cap
             wanted = round(dice.lognormvariate(4, 0.6)) * (1 + ignores)
             tokens = min(wanted, cap)
             answer = question.answer if dice.random() < skill(cell, number) else dice.choice(["", "7", "A"])

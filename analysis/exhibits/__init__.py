@@ -59,5 +59,7 @@ def listing(study: Study) -> str:
     for name, reason in available(study).items():
         about = (import_module(f".{name}", __name__).__doc__ or "").strip().splitlines()[0]
         lines.append(f"  {'-' if reason else '+'} {name:{width}}  {about}")
-    lines.append("+ this sweep has the cells; - s1sweep run -m experiment=NAME makes them. s1sweep show NAME shows one.")
+    lines.append(
+        "+: this sweep has the cells, s1sweep show NAME shows it. -: s1sweep run -m experiment=NAME makes them."
+    )
     return "\n".join(lines)

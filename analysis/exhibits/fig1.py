@@ -10,7 +10,7 @@ from ..results import CellResult
 from ..study import Study
 from . import source
 from .base import Exhibit
-from .parts import claims_table, lacking, points_table, setting
+from .parts import claims_table, lacking, longest, points_table, setting
 
 
 def exhibit(study: Study, published: bool = False) -> Exhibit:
@@ -50,5 +50,4 @@ def ladder(cells: list[CellResult]) -> list[CellResult]:
     for cell in cells:
         if method_label(cell) is None and not extrapolation(cell)[0] and arm(cell) is not None:
             groups.setdefault(setting(cell, "method.max_thinking_tokens"), []).append(cell)
-    best = max(groups.values(), key=len, default=[])
-    return sorted(best, key=cap)
+    return sorted(longest(groups.values()), key=cap)

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..labels import arm, arm_label, cap, extrapolation, method_label, model_label, task_label
+from ..labels import arm, cap, extrapolation, method_label, model_label, task_label
 from ..results import CellResult
 from ..study import Study
 from . import source
 from .base import Exhibit, Figure, Line, Panel, Point
 from .fig1 import ladder
-from .parts import claims_table, lacking, points_table, setting
+from .parts import arm_name, claims_table, lacking, points_table, setting
 
 
 def exhibit(study: Study, published: bool = False) -> Exhibit:
@@ -26,12 +26,12 @@ def exhibit(study: Study, published: bool = False) -> Exhibit:
     task = task_label(caps[0])
     votes = [group for group in votes if task_label(group[0]) == task]
     waits = over_waits(study.cells, caps)
-    name = arm_label(arm(caps[0]))
+    name = arm_name(study, caps[0])
     sequential = [
         line(f"{name}, caps", caps, name, "cap"),
         line(f"{name}, Wait", [caps[-1], *waits], name, "Wait", dashed=True),
     ]
-    parallel = [line(f"{_who(group[0])}, majority", group, _who(group[0]), "majority") for group in votes]
+    parallel = [line(f"{_who(study, group[0])}, majority", group, _who(study, group[0]), "majority") for group in votes]
     panels = [_panel(f"(a) sequential, {task}", sequential), _panel(f"(b) parallel, {task}", parallel)]
     if published:
         panels.append(source.panel("figure1", "AIME24"))
@@ -100,8 +100,8 @@ def _panel(title: str, lines: Sequence[Line]) -> Panel:
     return Panel(title, tuple(line for line in lines if line.points))
 
 
-def _who(cell: CellResult) -> str:
-    return model_label(cell) if arm(cell) is None else arm_label(arm(cell))
+def _who(study: Study, cell: CellResult) -> str:
+    return model_label(cell) if arm(cell) is None else arm_name(study, cell)
 
 
 def _votes(cell: CellResult) -> int:

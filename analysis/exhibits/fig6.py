@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from ..labels import arm, arm_label, cap, extrapolation, method_label, task_label
+from ..labels import cap, extrapolation, method_label, task_label
 from ..results import CellResult, record_of
 from ..study import Study
 from . import source
 from .base import Exhibit, Figure, Line, Number, Panel, Point, Row, Slot, Table
-from .parts import PERCENT, accuracy, claims_table, elsewhere, lacking, setting, thinking
+from .parts import PERCENT, accuracy, arm_name, claims_table, elsewhere, lacking, longest, setting, thinking
 
 
 def exhibit(study: Study, published: bool = False) -> Exhibit:
@@ -16,14 +16,14 @@ def exhibit(study: Study, published: bool = False) -> Exhibit:
     for cell in study.cells:
         if cell.spec["method"]["kind"] == "rejection" and cell.spec["parallel"]["rule"] == "none":
             groups.setdefault(setting(cell, "method.max_thinking_tokens"), []).append(cell)
-    rejected = sorted(max(groups.values(), key=len, default=[]), key=cap)
+    rejected = sorted(longest(groups.values()), key=cap)
     if len(rejected) < 2:
         raise lacking("fig6", "rejection sampling at two or more limits")
     forced = _forced(study, rejected)
     rows = [_row(study, "rejection sampling", cell) for cell in rejected]
     rows += [_row(study, "budget forcing", cell) for cell in forced]
     columns = ("method", "limit", "accuracy, %", "thinking tokens", "tries a sample", "none fits, %")
-    where = f"{task_label(rejected[0])}, trained on {arm_label(arm(rejected[0]))}"
+    where = f"{task_label(rejected[0])}, trained on {arm_name(study, rejected[0])}"
     notes = (
         f"On {where}. An answer without a try within the limit counts as wrong.",
         *elsewhere(study, [*rejected, *forced]),
@@ -31,7 +31,9 @@ def exhibit(study: Study, published: bool = False) -> Exhibit:
     panels = [
         Panel(
             where,
-            tuple(line for line in (_line("rejection sampling", rejected), _line("budget forcing", forced)) if line.points),
+            tuple(
+                line for line in (_line("rejection sampling", rejected), _line("budget forcing", forced)) if line.points
+            ),
             x="limit on thinking tokens",
         ),
         Panel("tries", _tries(study, rejected), x="limit on thinking tokens", y="tries a sample"),

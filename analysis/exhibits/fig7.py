@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from ..labels import arm, arm_label, task_label
+from ..labels import arm, task_label
 from ..results import CellResult
 from ..study import Study
 from . import source
 from .base import Exhibit, Figure, Line, Panel
 from .fig1 import ladder
 from .fig4 import line, over_waits, voters
-from .parts import claims_table, lacking, points_table, setting
+from .parts import arm_name, claims_table, lacking, longest, points_table, setting
 
 
 def exhibit(study: Study, published: bool = False) -> Exhibit:
@@ -18,7 +18,7 @@ def exhibit(study: Study, published: bool = False) -> Exhibit:
     for cell in study.cells:
         if cell.spec["method"]["kind"] == "rebase":
             trees.setdefault(setting(cell, "method.width", "parallel"), []).append(cell)
-    tree = sorted(max(trees.values(), key=len, default=[]), key=lambda cell: int(cell.spec["method"]["width"]))
+    tree = sorted(longest(trees.values()), key=lambda cell: int(cell.spec["method"]["width"]))
     if not tree:
         raise lacking("fig7", "REBASE, majority votes and a ladder of caps of one arm on one task")
 
@@ -30,7 +30,7 @@ def exhibit(study: Study, published: bool = False) -> Exhibit:
     if len(caps) < 2 or not votes:
         raise lacking("fig7", "majority votes and a ladder of caps beside REBASE")
     waits = over_waits(study.cells, caps)
-    name = arm_label(arm(tree[0]))
+    name = arm_name(study, tree[0])
     lines: list[Line] = [
         line(f"{name}, caps", caps, "sequential", "cap", total=True),
         line(f"{name}, Wait", [caps[-1], *waits], "sequential", "Wait", dashed=True, total=True),

@@ -1,4 +1,4 @@
-"""What several exhibits are made of: numbers of cells, differences between them, rows by task. Draws and prints nothing."""
+"""What several exhibits are made of: numbers of cells, differences between them, rows by task. Shows nothing."""
 
 from __future__ import annotations
 
@@ -23,6 +23,11 @@ def lacking(name: str, what: str) -> UserError:
     """The error of an exhibit without cells, naming the command that makes them."""
     return UserError(f"exhibit {name} needs {what}, which this sweep does not have. Make them: "
                      f"s1sweep run -m experiment={name}")  # fmt: skip
+
+
+def arm_name(study: Study, cell: CellResult) -> str:
+    """What a cell was trained on; size and seed only where the sweep has several."""
+    return arm_label(arm(cell), [arm(other) for other in study.whole.cells])
 
 
 def accuracy(cell: CellResult | None, published: str | None = None) -> Slot:
@@ -140,6 +145,11 @@ def largest(
         return len({(row(cell), task_label(cell)) for cell in group}), s1k, cap(group[0])
 
     return max(groups.values(), key=rank, default=[])
+
+
+def longest(groups: Iterable[list[CellResult]]) -> list[CellResult]:
+    """The group with most cells; empty if there is none."""
+    return max(groups, key=lambda group: len(group), default=[])
 
 
 def elsewhere(study: Study, shown: Iterable[CellResult]) -> list[str]:

@@ -43,7 +43,9 @@ def panel(name: str, *labels: str) -> Panel:
     """A panel of published curves that have thinking tokens, all or some."""
     found = published(name)
     lines = [
-        Line(label, tuple(Point(x, y, label=f"{label}, published: {y:g} % at {x:,.0f} tokens") for x, y in curve.points))
+        Line(
+            label, tuple(Point(x, y, label=f"{label}, published: {y:g} % at {x:,.0f} tokens") for x, y in curve.points)
+        )
         for label, curve in found.curves.items()
         if curve.points and (not labels or label in labels)
     ]

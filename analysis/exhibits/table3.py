@@ -1,4 +1,4 @@
-"""Table 3 of the s1 paper: Control, Scaling and Performance of each way to control test-time compute (its section 3.2)."""
+"""Table 3 of the s1 paper: Control, Scaling and Performance (section 3.2) of each way to control compute."""
 
 from __future__ import annotations
 
@@ -6,21 +6,23 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from s1sweep.spec.claim import Metric
+
 from ..arms import Arm, Lacking, curve_of
-from ..labels import arm, arm_label, extrapolation, method_label, task_label
+from ..labels import extrapolation, method_label, task_label
 from ..limits import limits
 from ..results import CellResult
 from ..study import Study
 from . import source
 from .base import Exhibit, Figure, Line, Number, Panel, Row, Slot, Table
-from .parts import claims_table, elsewhere, lacking
+from .parts import arm_name, claims_table, elsewhere, lacking
 
 PLAIN = "budget forcing"
 ORDER = (
     PLAIN, "token-conditional", "token-conditional, forced", "step-conditional", "step-conditional, forced",
     "class-conditional", "rejection sampling",
 )  # fmt: skip
-METRICS = ("control", "scaling", "performance")
+METRICS: tuple[Metric, ...] = ("control", "scaling", "performance")
 
 
 def exhibit(study: Study, published: bool = False) -> Exhibit:
@@ -29,19 +31,19 @@ def exhibit(study: Study, published: bool = False) -> Exhibit:
     groups: dict[tuple[str, str], dict[str, list[CellResult]]] = {}
     for cell in study.cells:
         if cell.spec["parallel"]["rule"] == "none" and not extrapolation(cell)[0]:
-            methods = groups.setdefault((task_label(cell), arm_label(arm(cell))), {})
+            methods = groups.setdefault((task_label(cell), arm_name(study, cell)), {})
             methods.setdefault(cell.series, []).append(cell)
     chosen = max(groups.values(), key=lambda methods: len(_by_method(methods)), default={})
     series = _by_method(chosen)
     if len(series) < 2:
         raise lacking("table3", "two or more control methods, each over several budgets, on one task")
     rows, lines = [], []
-    for name in sorted(series, key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name)):
-        cells = sorted(series[name], key=lambda cell: (cell.mean_thinking_tokens or 0))
+    for name in sorted(series, key=_place):
+        cells = sorted(series[name], key=lambda cell: cell.mean_thinking_tokens or 0)
         rows.append(Row((name, *_metrics(study, cells)), "reference" if name == PLAIN else ""))
         lines.append(_line(name, cells))
     shown = [cell for cells in series.values() for cell in cells]
-    where = f"{task_label(shown[0])}, trained on {arm_label(arm(shown[0]))}"
+    where = f"{task_label(shown[0])}, trained on {arm_name(study, shown[0])}"
     notes = (
         f"On {where}. Intervals: bootstrap over questions, the same ones for all budgets of a method.",
         "Control: percent of runs whose mean thinking tokens keep to their limit. Scaling: mean slope of all pairs of "
@@ -58,6 +60,11 @@ def exhibit(study: Study, published: bool = False) -> Exhibit:
         (table, *claims_table(study, *METRICS), *([source.table("table3")] if published else [])),
         (Figure("Accuracy by method", (Panel(where, tuple(line for line in lines if line.points)),)),),
     )
+
+
+def _place(name: str) -> tuple[int, str]:
+    plain = name.replace(" (own-data)", "").replace(" (s1-data)", "")
+    return ORDER.index(plain) if plain in ORDER else len(ORDER), name
 
 
 def _by_method(series: dict[str, list[CellResult]]) -> dict[str, list[CellResult]]:

@@ -1,4 +1,4 @@
-"""Tables in the forms people read: a terminal, Markdown, LaTeX, CSV, HTML. Each file knows one form and no number's origin."""
+"""Tables as people read them: on a terminal, as Markdown, LaTeX, CSV, HTML. A file knows one form, and no cell."""
 
 from __future__ import annotations
 

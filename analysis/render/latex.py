@@ -44,7 +44,7 @@ def table(table: Table) -> str:
 def escape(text: str) -> str:
     """Text that TeX sets as it is."""
     # A bracket that opens a row would be read as the argument of the `\\` before it.
-    return _SPECIAL.sub(lambda match: SPECIAL[match[0]], text).replace("[", "{[}")
+    return _SPECIAL.sub(lambda match: SPECIAL[match[0]], text).replace("[", "{[}").replace("]", "{]}")
 
 
 def _slot(slot: Slot) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..exhibits.base import Number, Slot, Table
@@ -55,8 +54,6 @@ def notes(table: Table) -> list[str]:
         found.append("†: no claim of the sweep declares this comparison; exploratory, its interval stands alone.")
     reasons = dict.fromkeys(number.why for number in numbers if number.value is None and number.why)
     return found + [f"No number: {reason}." for reason in reasons]
-
-
 
 
 def _figure(number: Number, value: float) -> str:

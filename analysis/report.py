@@ -94,14 +94,15 @@ def _drawn(figure: Figure) -> dict[str, Any]:
     return {"figure": figure, "legend": plots.legend(figure), "panels": panels}
 
 
-def _exhibits(study: Study) -> list[Exhibit]:
-    """Those that the sweep has cells for, its namesake first."""
-    made = []
+def _exhibits(study: Study) -> list[tuple[str, Exhibit | None, str]]:
+    """(name, exhibit, why there is none): those that the sweep has cells for, its namesake first and in any case."""
+    made: list[tuple[str, Exhibit | None, str]] = []
     for name in sorted(exhibits.NAMES, key=lambda name: name != study.name):
         try:
-            made.append(exhibits.exhibit(name, study))
-        except UserError:  # how an exhibit says that it has nothing to show here
-            continue
+            made.append((name, exhibits.exhibit(name, study), ""))
+        except UserError as error:  # how an exhibit says that it has nothing to show here
+            if name == study.name:
+                made.append((name, None, str(error)))
     return made
 
 
@@ -136,10 +137,11 @@ def _when(seconds: float | None) -> str:
 
 def _duration(seconds: float) -> str:
     """`2 h 05 min`, `3 min 20 s`, `4.2 s`."""
-    if seconds < 60:
+    whole = round(seconds)
+    if whole < 60:
         return f"{seconds:.1f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes // 60} h {minutes % 60:02} min" if minutes >= 60 else f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
+    minutes, rest = divmod(whole, 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
 
 
 def _signed(value: float | None, digits: int = 1) -> str:

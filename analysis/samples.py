@@ -26,7 +26,7 @@ Sized = tuple[Key, dict[str, Any], int]  # a row with its bytes
 
 @dataclass(frozen=True)
 class Samples:
-    """`questions`: task -> question id -> text. `cells`: cell key -> group; `groups`: rows of a grade stage, `of` all."""
+    """`questions`: task -> question id -> text. `cells`: cell key -> group; `groups`: rows of a grade stage and `of`."""
 
     questions: dict[str, dict[str, str]]
     groups: dict[str, dict[str, Any]]
@@ -60,9 +60,7 @@ def samples(store: Store, cells: Sequence[CellResult], budget: int = BUDGET) -> 
             groups[names[stage]] = {"task": str(number), "rows": [r for k, r, _ in rows if k in kept], "of": of}
         shown = {row["id"] for stage in members for row in groups[names[stage]]["rows"]}
         texts[str(number)] = {q.id: _asked(q.question, q.choices) for q in asked.values() if q.id in shown}
-    return Samples(
-        texts, groups, {cell.key: names[cell.stages["grade"]] for cell in cells if cell.missing is None}
-    )
+    return Samples(texts, groups, {cell.key: names[cell.stages["grade"]] for cell in cells if cell.missing is None})
 
 
 def script_json(value: Any) -> str:

@@ -53,7 +53,9 @@ def page_file(sweep: Sweep) -> Path:
 
 
 @contextmanager
-def opened(chromium: Any, path: Path, fragment: str = "", viewport: dict[str, int] = WIDE, **look: Any) -> Iterator[Any]:
+def opened(
+    chromium: Any, path: Path, fragment: str = "", viewport: dict[str, int] = WIDE, **look: Any
+) -> Iterator[Any]:
     """A page that must not say a word on the console or ask for anything."""
     context = chromium.new_context(viewport=viewport, reduced_motion="reduce", **look)
     page = context.new_page()
@@ -97,10 +99,14 @@ def test_the_filter_holds_for_tables_figures_grid_and_lists(chromium: Any, page_
         keys = page.evaluate("data.cells.filter((cell) => valueOf(cell, 1) === 's1k').map((cell) => cell.key)")
         dimmed = page.evaluate("[...document.querySelectorAll('.point.out')].map((node) => node.dataset.cell)")
         assert len(keys) == 8 and set(dimmed) == set(keys)
-        lines = page.evaluate("[...document.querySelectorAll('.line')].map((n) => [n.dataset.axes, n.classList.contains('out')])")
+        lines = page.evaluate(
+            "[...document.querySelectorAll('.line')].map((n) => [n.dataset.axes, n.classList.contains('out')])"
+        )
         assert lines and all(out == ("s1k" in axes) for axes, out in lines)
         page.locator("#grid-rows").select_option(label="data")
-        squares = page.evaluate("[...document.querySelectorAll('#heat button')].map((n) => [n.dataset.cell, n.classList.contains('out')])")
+        squares = page.evaluate(
+            "[...document.querySelectorAll('#heat button')].map((n) => [n.dataset.cell, n.classList.contains('out')])"
+        )
         assert squares and all(out == (key in keys) for key, out in squares)
         assert page.locator("#cell option").count() < offered
         page.get_by_role("button", name="show all").click()
@@ -140,7 +146,9 @@ def test_a_point_tells_its_numbers_and_opens_its_samples(chromium: Any, page_fil
         assert page.locator("#cell").input_value() == at
 
 
-def test_the_grid_shows_numbers_intervals_and_why_some_are_missing(chromium: Any, page_file: Path, sweep: Sweep) -> None:
+def test_the_grid_shows_numbers_intervals_and_why_some_are_missing(
+    chromium: Any, page_file: Path, sweep: Sweep
+) -> None:
     with opened(chromium, page_file, color_scheme="dark") as page:
         page.locator("#grid-rows").select_option(label="data")
         page.locator("#grid-columns").select_option(label="extrapolation")
@@ -196,7 +204,9 @@ def test_a_link_opens_its_sample_with_what_was_appended_and_answers_on_the_way(
     def wanted(cell: results.CellResult) -> bool:
         return cell.spec["extrapolation"]["num_ignore"] == 2 and cell.spec["task"]["name"] == "tiny_calc"
 
-    cell = next(cell for cell in results.cells(sweep) if wanted(cell) and cell.spec["method"]["max_thinking_tokens"] == 64)
+    cell = next(
+        cell for cell in results.cells(sweep) if wanted(cell) and cell.spec["method"]["max_thinking_tokens"] == 64
+    )
     row = next(row for row in results.readouts(sweep.store, cell) if row["injected"])
     with opened(chromium, page_file, f"#sample={cell.key}/{row['question_id']}") as page:
         assert page.locator("#sample h3").first.inner_text() == f"Question {row['question_id']}"
@@ -269,7 +279,9 @@ def test_a_phone_has_no_sideways_scroll(chromium: Any, page_file: Path) -> None:
 
 def test_every_control_is_reached_by_tab_and_shows_it(chromium: Any, page_file: Path) -> None:
     with opened(chromium, page_file) as page:
-        wanted = set(page.evaluate("[...document.querySelectorAll('button, select, input')].filter((n) => n.checkVisibility() && !n.disabled && !n.closest('table') && n.type !== 'radio').map((n) => n.id)"))
+        controls = "button:enabled, select:enabled, input:enabled:not([type=radio])"
+        visible = "(nodes) => nodes.filter((n) => n.checkVisibility() && !n.closest('table')).map((n) => n.id)"
+        wanted = set(page.locator(controls).evaluate_all(visible))
         seen: set[str] = set()
         for _ in range(400):
             page.keyboard.press("Tab")
@@ -283,7 +295,9 @@ def test_every_control_is_reached_by_tab_and_shows_it(chromium: Any, page_file: 
         assert {"words", "grid-rows", "cell", "beside", "theme"} <= wanted
 
 
-def test_claims_say_what_they_are_about(chromium: Any, sweep: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_claims_say_what_they_are_about(
+    chromium: Any, sweep: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     one = Finding(
         "data=s1k − data=random", "task=<b>x</b>", "accuracy", {"data": "s1k"}, {"data": "random"}, {},
         value=7.5, low=1.25, high=13.75, p=0.012, holm=0.024, bh=0.024, n="80 questions", test="sign flips",
@@ -293,7 +307,15 @@ def test_claims_say_what_they_are_about(chromium: Any, sweep: Sweep, tmp_path: P
     monkeypatch.setattr(claims, "findings", lambda study: (one, none, rules))
     with opened(chromium, report.write(sweep, str(tmp_path / "claims.html"))) as page:
         lines = [line.split("\t") for line in page.locator("#claims tbody tr").all_inner_texts()]
-        assert lines[0] == ["data=s1k − data=random", "task=<b>x</b>", "accuracy", "+7.5 [+1.2, +13.8]", "0.024", "80 questions", "two checkpoints, not two rules"]
+        assert lines[0] == [
+            "data=s1k − data=random",
+            "task=<b>x</b>",
+            "accuracy",
+            "+7.5 [+1.2, +13.8]",
+            "0.024",
+            "80 questions",
+            "two checkpoints, not two rules",
+        ]
         assert lines[1][-1] == "not run yet: <i>data=s1k</i>"
         assert lines[2][3:5] == ["−3.0 [−9.0, +2.0]", "0.200"] and lines[2][-1] == "rules, over runs"
         page.locator("#claims").get_by_role("button", name="difference").click()
@@ -320,7 +342,13 @@ def multiplied(sweep: Sweep, times: int) -> Sweep:
 
 
 def test_a_thousand_cells(chromium: Any, root: Path) -> None:
-    sweep = fabricate(root, "data=random,s1k", "extrapolation=none,wait", "method.max_thinking_tokens=16,64,256", "task=tiny_calc,tiny_hard")
+    sweep = fabricate(
+        root,
+        "data=random,s1k",
+        "extrapolation=none,wait",
+        "method.max_thinking_tokens=16,64,256",
+        "task=tiny_calc,tiny_hard",
+    )
     large = multiplied(sweep, 42)
     path = report.write(large)
     assert path.stat().st_size < 7_000_000

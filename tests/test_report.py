@@ -144,7 +144,11 @@ def test_all_cells_of_a_task_show_the_same_questions(root: Path) -> None:
 
 
 def test_pieces_know_the_tokens_before_them() -> None:
-    row = {"thinking_ids": [1] * 9, "injected": [[3, 4], [4, 6]], "thinking": [["ab", False], ["Wait", True], ["Hm", True], ["c", False]]}
+    row = {
+        "thinking_ids": [1] * 9,
+        "injected": [[3, 4], [4, 6]],
+        "thinking": [["ab", False], ["Wait", True], ["Hm", True], ["c", False]],
+    }
     assert samples._pieces(row) == [["ab", 0, 3], ["Wait", 1, 4], ["Hm", 1, 6], ["c", 0, 9]]
     row["thinking"] = [["ab", False], ["Hm", True], ["c", False]]  # an appended string that decodes to nothing
     assert [end for *_, end in samples._pieces(row)] == [None] * 3

@@ -13,8 +13,7 @@ for (const drawing of document.querySelectorAll("figure svg")) {
   drawing.setAttribute("role", "group");
   drawing.setAttribute("aria-label", `${name ? name.textContent : "figure"}: ${count(points.length, "point")}, arrow keys go through them`);
   drawing.setAttribute("tabindex", "0");
-  const places = points.map((point) => point.getBoundingClientRect().left);
-  const order = points.map((_, i) => i).sort((a, b) => places[a] - places[b]).map((i) => points[i]);
+  const left = (point) => point.getBoundingClientRect().left;
   let at = null;
   const leave = () => { if (at) at.classList.remove("at"); at = null; hideTip(); };
   drawing.addEventListener("blur", leave);
@@ -23,7 +22,7 @@ for (const drawing of document.querySelectorAll("figure svg")) {
     if (event.key === "Enter" && at) at.dispatchEvent(new MouseEvent("click", { bubbles: true }));
     if (!step) return;
     event.preventDefault();
-    const seen = order.filter((point) => !point.classList.contains("out"));
+    const seen = points.filter((point) => !point.classList.contains("out")).sort((a, b) => left(a) - left(b));
     if (!seen.length) return;
     const from = seen.indexOf(at), next = from < 0 ? (step > 0 ? 0 : seen.length - 1) : (from + step + seen.length) % seen.length;
     if (at) at.classList.remove("at");

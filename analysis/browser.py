@@ -42,10 +42,10 @@ def browser(cells: Sequence[CellResult], axes: Sequence[Column], shown: Samples)
 
 
 def distinct(axis: Column) -> list[str]:
-    """The values of an axis, numbers in their order and others in the sweep's."""
+    """The values of an axis: numbers in their order, then others in the sweep's."""
     found = list(dict.fromkeys(axis.values))
-    numbers = [_number(value) for value in found]
-    return found if None in numbers else sorted(found, key=lambda value: _number(value) or 0.0)
+    numbers = {value: number for value in found if (number := _number(value)) is not None}
+    return sorted(numbers, key=lambda value: numbers[value]) + [value for value in found if value not in numbers]
 
 
 def _number(value: str) -> float | None:

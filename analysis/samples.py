@@ -26,7 +26,7 @@ Sized = tuple[Key, dict[str, Any], int]  # a row with its bytes
 
 @dataclass(frozen=True)
 class Samples:
-    """`questions`: task -> question id -> text. `cells`: cell key -> group; `groups`: rows of a grade stage and `of`."""
+    """`questions`: task -> question id -> text. `cells`: cell key -> group; `groups`: rows of a grade stage of `of`."""
 
     questions: dict[str, dict[str, str]]
     groups: dict[str, dict[str, Any]]

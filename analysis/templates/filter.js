@@ -87,5 +87,10 @@ const filter = { words: [], off: data.axes.map(() => new Set()), shown: new Set(
     if (event.key === "Escape" && event.target === words) words.blur();
   });
   byId("filter").hidden = false;
+  // What a link leads to must not end up under the bar.
+  new ResizeObserver(([bar]) => {
+    const stuck = getComputedStyle(bar.target).position === "sticky";
+    document.documentElement.style.scrollPaddingTop = stuck ? `${bar.target.offsetHeight + 12}px` : "";
+  }).observe(byId("filter"));
   addEventListener("DOMContentLoaded", apply);
 })();

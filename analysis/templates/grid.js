@@ -16,9 +16,16 @@
     columns.append(option(axis.name, i));
   });
   columns.append(option("(none)", -1));
-  const size = (axis) => data.axes[axis].values.length;
-  const most = 24; // rows that a reader takes in
-  const others = data.axes.map((_, i) => i).slice(1).sort((a, b) => (size(a) > most) - (size(b) > most) || size(b) - size(a));
+  // Of the axes with few enough values to take in, the one along which most cells differ in nothing else but the task.
+  const along = (axis) => {
+    const sizes = {};
+    for (const cell of data.cells) {
+      const key = cell.at.filter((_, i) => i !== axis && i !== 0).join(",");
+      sizes[key] = (sizes[key] || 0) + 1;
+    }
+    return data.axes[axis].values.length > 24 ? 0 : Math.max(...Object.values(sizes));
+  };
+  const others = data.axes.map((_, i) => i).slice(1).sort((a, b) => along(b) - along(a));
   rows.value = others.length ? others[0] : 0;
   columns.value = data.axes.length > 1 ? 0 : -1; // tasks stand side by side, as in the paper's tables
 

@@ -16,20 +16,21 @@
   const rowsOf = (one) => groupOf(one).rows;
   const same = (one, row) => rowsOf(one).find((r) => r.id === row.id && (r.sample || 0) === (row.sample || 0));
   const taskOf = (one) => valueOf(one, 0);
+  const titled = (one) => `${one.percent} % · ${label(one, [0]) || taskOf(one)}`; // the number first: selects cut what is long
 
   function fillSelects() {
     const offer = able.filter((one) => filter.shown.has(one.key) || one === cell);
     const tasks = new Map();
     for (const one of offer) {
       if (!tasks.has(taskOf(one))) tasks.set(taskOf(one), Object.assign(make("optgroup"), { label: taskOf(one) }));
-      tasks.get(taskOf(one)).append(option(`${label(one, [0]) || taskOf(one)}: ${one.percent} %`, one.key));
+      tasks.get(taskOf(one)).append(option(titled(one), one.key));
     }
     select.replaceChildren(...tasks.values());
     select.value = cell.key;
     const mates = able.filter((one) => one !== cell && groupOf(one).task === groupOf(cell).task
       && (filter.shown.has(one.key) || one === other));
     beside.replaceChildren(option("no other cell", ""), ...mates.map((one) =>
-      option(`${label(one, [0])}: ${one.percent} %`, one.key)));
+      option(titled(one), one.key)));
     beside.value = other ? other.key : "";
     beside.disabled = !mates.length;
   }
@@ -108,7 +109,7 @@
 
   function side(one, row) {
     const part = make("section", undefined, "side");
-    if (other) part.append(make("h4", `${label(one, [0]) || taskOf(one)}: ${one.percent} %`, "which"));
+    if (other) part.append(make("h4", titled(one), "which"));
     if (!row) {
       part.append(make("p", "This question is not among the answers that the page holds of this cell.", "note"));
       return part;
@@ -143,7 +144,7 @@
   // Probes of this trace, and what cells with other budgets said to the same question.
   function answers(one, row) {
     const found = (row.probes || []).map(([kind, tokens, extracted, verdict, stated]) => ({
-      tokens, from: kind === "end" ? "probe where an end was ignored" : "probe of this trace", extracted, verdict, stated }));
+      tokens, from: kind === "end" ? "probe at an ignored end" : "probe", extracted, verdict, stated }));
     found.push({ tokens: row.think || 0, from: "this answer", extracted: row.extracted, verdict: row.verdict, own: true });
     for (const mate of able) {
       if (mate === one || mate.series !== one.series || found.length > 40) continue;

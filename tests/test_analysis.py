@@ -19,7 +19,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from s1sweep.analysis import papertables, results, stats, tables
+from s1sweep.analysis import papertables, results, tables
+from s1sweep.analysis.intervals import wilson
+from s1sweep.analysis.stats import paired_bootstrap
 from s1sweep.axes import axes_of
 from s1sweep.errors import UserError
 from s1sweep.plan import Plan, Stage
@@ -195,67 +197,6 @@ def _lines(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
-# --- intervals
-
-
-@pytest.mark.parametrize(
-    ("correct", "n", "low", "high"),
-    # Newcombe 1998 (Statistics in Medicine 17:857), Table I, method 3.
-    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
-)
-def test_wilson_as_published(correct: int, n: int, low: float, high: float) -> None:
-    assert stats.wilson(correct, n) == pytest.approx((low, high), abs=5e-5)
-
-
-def test_wilson_stays_in_range_and_refuses_nonsense() -> None:
-    assert stats.wilson(0, 7)[0] == 0.0
-    assert stats.wilson(7, 7)[1] == 1.0
-    for correct, n in ((0, 0), (3, 2), (-1, 4)):
-        with pytest.raises(ValueError, match="share needs"):
-            stats.wilson(correct, n)
-
-
-@pytest.mark.parametrize(
-    ("gained", "lost", "low", "high"),
-    # s1 paper, Table 2, AIME24 (30 questions) against s1K: 1K-random, 1K-diverse, 59K-full.
-    [(0, 4, -26.7, -3.3), (0, 7, -40.0, -10.0), (4, 3, -13.3, 20.0)],
-)
-@pytest.mark.parametrize("seed", [0, 1])
-def test_paired_bootstrap_gives_the_published_intervals(
-    gained: int, lost: int, low: float, high: float, seed: int
-) -> None:
-    arm = [1] * gained + [0] * lost + [1] * (30 - gained - lost)
-    s1k = [0] * gained + [1] * lost + [1] * (30 - gained - lost)
-    assert [round(100 * x, 1) for x in stats.paired_bootstrap(arm, s1k, seed=seed)] == [low, high]
-
-
-def test_paired_bootstrap_needs_pairs() -> None:
-    for a, b in (([], []), ([1], [1, 0])):
-        with pytest.raises(ValueError, match="pairs are needed"):
-            stats.paired_bootstrap(a, b)
-
-
-def test_clustered_interval_is_the_bootstrap_that_draws() -> None:
-    import numpy as np
-
-    dice = random.Random(3)
-    chances = [dice.random() for _ in range(60)]
-    tallies = [(sum(dice.random() < chance for _ in range(4)), 4) for chance in chances]
-    means = np.array([correct / total for correct, total in tallies])
-    drawn = means[np.random.default_rng(0).integers(0, 60, (40_000, 60))].mean(axis=1)
-    (low, high), how = stats.clustered(tallies)
-    assert (low, high) == pytest.approx(tuple(np.percentile(drawn, [2.5, 97.5])), abs=1.5 / 240)
-    assert "bootstrap over 60 questions" in how
-    # Samples of one question are no independent evidence: wider than if all readouts were.
-    assert high - low > 1.2 * (lambda i: i[1] - i[0])(stats.wilson(sum(c for c, _ in tallies), 240))
-
-
-def test_clustered_interval_of_equal_scores_has_width() -> None:
-    (low, high), how = stats.clustered([(4, 4)] * 20)
-    assert (low, high) == stats.wilson(20, 20)
-    assert how.startswith("Wilson over 20 questions")
-
-
 # --- results
 
 
@@ -268,7 +209,7 @@ def test_results_are_the_records_in_the_cells_order(root: Path) -> None:
         scores = results.scores(cell)
         assert cell.missing is None
         assert cell.accuracy == summary["accuracy"] == pytest.approx(fmean(scores.values()))
-        assert (cell.ci_low, cell.ci_high) == stats.wilson(cell.verdicts["correct"], cell.n or 0)
+        assert (cell.ci_low, cell.ci_high) == wilson(cell.verdicts["correct"], cell.n or 0)
         assert cell.n == cell.readouts == len(scores)
         assert cell.forced_share == 1 - summary["endings"]["natural"] / cell.n
         assert json.loads(json.dumps(cell.as_json(), allow_nan=False))["accuracy"] == cell.accuracy
@@ -441,7 +382,7 @@ def test_subset_table_compares_pairs_and_shows_the_null_arm(root: Path) -> None:
     entry, reference = random_arm.entries[0], s1k.entries[0]
     assert entry is not None and reference is not None and entry.difference is not None
     ours, theirs = results.scores(entry.cell), results.scores(reference.cell)
-    expected = stats.paired_bootstrap(list(ours.values()), [theirs[q] for q in ours])
+    expected = paired_bootstrap(list(ours.values()), [theirs[q] for q in ours])
     assert (entry.difference.low, entry.difference.high) == expected
     assert entry.difference.high < 0
     assert null.against == "random, seed 0"

@@ -6,9 +6,11 @@ Knows records; not prices, and not how they are shown.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from s1sweep.store import Store
 
 from .provenance import Records
 
@@ -40,7 +42,8 @@ class Costs:
     """Tokens by purpose, over all readouts of the sweep as if each had been made alone; injected ones are not decoded.
 
     `requested` is what engine sessions were asked to decode, `decoded` what they did, `reused` what an earlier session
-    had stored; the rest was shared between cells. `prefilled` is the prompt tokens they read.
+    had stored; the rest was shared between cells. `prefilled` is the prompt tokens they read. Of a session that was cut
+    short, what was asked is known only in part: then there is no `shared`.
     """
 
     purposes: dict[str, int]
@@ -51,12 +54,15 @@ class Costs:
     spent: tuple[Spent, ...]
 
     @property
-    def shared(self) -> int:
-        return max(0, self.requested - self.decoded - self.reused)
+    def shared(self) -> int | None:
+        rest = self.requested - self.decoded - self.reused
+        return rest if rest >= 0 else None
 
 
-def costs(found: Records) -> Costs:
-    """A decode record's cost counts from the start of its session, so of each session the last record counts."""
+def costs(store: Store, found: Records) -> Costs:
+    """A decode record's cost counts from the start of its session, so of each session the last record counts; it may be
+    that of another sweep, since a session serves whoever needs its checkpoint.
+    """
     done = {stage: record for stage, record in found.items() if record}
     decodes = {stage: record for stage, record in done.items() if _kind(stage) == "decode"}
     purposes: Counter[str] = Counter()
@@ -66,7 +72,7 @@ def costs(found: Records) -> Costs:
             mean = summary.get(f"mean_{purpose}_tokens", 0.0)
             purposes[purpose] += round(mean * summary.get("readouts", 0))
     purposes["thinking"] -= purposes["injected"]
-    last = list(_sessions(decodes))
+    last = _sessions(store, decodes)
     sums = {
         name: sum(int(one["cost"].get(f"{name}_tokens", 0)) for one in last)
         for name in ("requested", "decoded", "reused", "prefilled")
@@ -90,15 +96,23 @@ def _kind(stage: str) -> str:
     return stage.split("-", 1)[0]
 
 
-def _sessions(decodes: Mapping[str, Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
-    """The provenance of the last record of each engine session; a session's stages began together on one host."""
-    sessions: dict[Any, list[Mapping[str, Any]]] = defaultdict(list)
+def _sessions(store: Store, decodes: Mapping[str, Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The provenance of the last record of each engine session that made some of `decodes`."""
+    last = {_session(record): record["provenance"] for record in decodes.values()}
+    for stage in store.stage_ids():
+        record = store.record(stage) if _kind(stage) == "decode" and stage not in decodes else None
+        if record is not None and _session(record) in last:
+            decodes = {**decodes, stage: record}
     for record in decodes.values():
-        made = record["provenance"]
-        checkpoint = record["result"]["hashed"]["inputs"].get("checkpoint")
-        sessions[made["host"], made["started"], checkpoint].append(made)
-    for made in sessions.values():
-        yield max(made, key=lambda one: (one["seconds"], one["cost"].get("requested_tokens", 0)))
+        made, key = record["provenance"], _session(record)
+        last[key] = max(last[key], made, key=lambda one: (one["seconds"], one["cost"].get("requested_tokens", 0)))
+    return list(last.values())
+
+
+def _session(record: Mapping[str, Any]) -> Any:
+    """A session's stages began together, on one host, from one checkpoint."""
+    made = record["provenance"]
+    return made["host"], made["started"], record["result"]["hashed"]["inputs"].get("checkpoint")
 
 
 def _devices(runs: list[Mapping[str, Any]]) -> str:

@@ -81,7 +81,7 @@ def _context(sweep: Sweep) -> dict[str, Any]:
         "trainings": trainings(sweep.store, cells),
         "noise": [str(floor) for floor in noise_floors(cells)],
         "failures": _failures(sweep.store, cells, found),
-        "costs": costs(found),
+        "costs": costs(sweep.store, found),
         "browser": Markup(script_json(browser(cells, axes, shown))),
         "shortened": shown.shortened,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from s1sweep.analysis import results
 from s1sweep.analysis.costs import costs
 from s1sweep.analysis.provenance import provenance, records
 from s1sweep.analysis.report import _duration
+from s1sweep.store import Store
 from tests.test_analysis import fabricate
 
 
@@ -26,24 +28,33 @@ def decoded(tokens: int, asked: int, reused: int = 0) -> dict[str, Any]:
     return {"decoded_tokens": tokens, "requested_tokens": asked, "reused_tokens": reused, "engine": engine}
 
 
-def test_a_session_counts_once_and_by_its_last_record() -> None:
+def test_a_session_counts_once_and_by_its_last_record(root: Path) -> None:
     answers = {"readouts": 10, "mean_thinking_tokens": 50.0, "mean_injected_tokens": 2.0, "mean_answer_tokens": 5.0}
-    found = costs(
-        {
-            "train-x": record(0, 100, {"workers": 4}, {}),
-            "decode-a": record(200, 10, decoded(300, 500), answers),
-            "decode-b": record(200, 25, decoded(400, 1100), answers),  # the same session, later
-            "decode-c": record(900, 5, decoded(0, 200, 200), answers),
-            "grade-a": record(300, 1, {}, {}),
-            "grade-b": None,
-        }
-    )
-    assert (found.requested, found.decoded, found.reused, found.shared) == (1300, 400, 200, 700)
+    store = Store(root)
+    # A later stage of the first session belongs to another sweep: what it asked for is asked of the same session.
+    other = store.stage_dir("decode-other")
+    other.mkdir(parents=True)
+    (other / "record.json").write_text(json.dumps(record(200, 40, decoded(450, 1500), answers)))
+    planted = {
+        "train-x": record(0, 100, {"workers": 4}, {}),
+        "decode-a": record(200, 10, decoded(300, 500), answers),
+        "decode-b": record(200, 25, decoded(400, 1100), answers),  # the same session, later
+        "decode-c": record(900, 5, decoded(0, 200, 200), answers),
+        "grade-a": record(300, 1, {}, {}),
+        "grade-b": None,
+    }
+    found = costs(store, planted)
+    assert (found.requested, found.decoded, found.reused, found.shared) == (1700, 450, 200, 1050)
     assert found.purposes == {"thinking": 1440, "injected": 60, "answer": 150}
     spent = {one.kind: (one.stages, one.runs, one.seconds, one.devices) for one in found.spent}
-    assert spent["decode"] == (3, 2, 30, "2 × NVIDIA H100")
+    assert spent["decode"] == (3, 2, 45, "2 × NVIDIA H100")
     assert spent["train"] == (1, 1, 100, "4 × accelerator")
     assert spent["grade"] == (1, 1, 1, "CPU")
+
+
+def test_what_a_session_saved_is_unknown_where_it_was_cut_short(root: Path) -> None:
+    found = costs(Store(root), {"decode-a": record(200, 10, decoded(900, 500), {"readouts": 1})})
+    assert (found.decoded, found.shared) == (900, None)
 
 
 def test_durations_round_as_a_whole() -> None:

@@ -99,11 +99,9 @@ def _kind(stage: str) -> str:
 def _sessions(store: Store, decodes: Mapping[str, Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """The provenance of the last record of each engine session that made some of `decodes`."""
     last = {_session(record): record["provenance"] for record in decodes.values()}
-    for stage in store.stage_ids():
-        record = store.record(stage) if _kind(stage) == "decode" and stage not in decodes else None
-        if record is not None and _session(record) in last:
-            decodes = {**decodes, stage: record}
-    for record in decodes.values():
+    others = (store.record(stage) for stage in store.stage_ids() if _kind(stage) == "decode" and stage not in decodes)
+    theirs = [record for record in others if record is not None and _session(record) in last]
+    for record in [*decodes.values(), *theirs]:
         made, key = record["provenance"], _session(record)
         last[key] = max(last[key], made, key=lambda one: (one["seconds"], one["cost"].get("requested_tokens", 0)))
     return list(last.values())

@@ -316,6 +316,26 @@ def test_claims_say_what_they_are_about(
         assert "exploratory" in page.locator("#claims").inner_text()
 
 
+def test_an_exhibit_opens_filters_and_leads_to_samples(chromium: Any, page_file: Path, sweep: Sweep) -> None:
+    with opened(chromium, page_file) as page:
+        exhibit = page.locator("details.exhibit", has_text="Table 4")
+        exhibit.locator("summary").click()
+        cells = {cell.key: cell for cell in results.cells(sweep)}
+        waits = [
+            a
+            for a in exhibit.locator("td a").all()
+            if cells[a.get_attribute("data-cell")].spec["extrapolation"]["num_ignore"]
+        ]
+        link = waits[0]
+        cell = cells[link.get_attribute("data-cell")]
+        assert link.inner_text() == f"{100 * (cell.accuracy or 0):.1f}"
+        link.click()
+        assert page.locator("#cell").input_value() == cell.key
+        rows = exhibit.locator("tbody tr:visible").count()
+        page.locator("#words").fill("extrapolation none")
+        assert 0 < exhibit.locator("tbody tr:visible").count() < rows
+
+
 def multiplied(sweep: Sweep, times: int) -> Sweep:
     """Every cell of a sweep again with other seeds of its training: same outputs under stages of their own."""
     large = Sweep(sweep.store, "large")

@@ -10,27 +10,37 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from s1sweep.errors import UserError
 from s1sweep.store import Store, Sweep
 
-from . import papertables, plots, results
+from . import claims, exhibits, papertables, plots
+from .browser import browser, distinct
+from .costs import costs
 from .curves import accuracy_figure
-from .labels import Column, arm, arm_order, columns, task_label
+from .exhibits.base import Exhibit, Figure
+from .labels import arm, arm_order, columns
 from .noise import noise_floors
-from .results import CellResult, record_of
+from .provenance import Records, provenance, records
+from .render import html
+from .results import CellResult
 from .samples import samples, script_json
+from .study import Study
 from .tables import percent
 from .trainings import trainings
 
+MANY = 200  # cells; a larger sweep shows its own exhibit only
 SYNTHETIC = "Synthetic: the packaged testbed made these figures. They are not evidence about language models."
 
 
 def write(sweep: Sweep, out: str | None = None) -> Path:
     """Write the page, by default `report.html` in the sweep's folder; returns its path. Needs jinja2 and matplotlib."""
     from jinja2 import Environment, FileSystemLoader
+    from markupsafe import Markup
 
     templates = FileSystemLoader(Path(__file__).parent / "templates")
     environment = Environment(loader=templates, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(percent=percent, points=_points, when=_when)
+    environment.filters.update(percent=percent, points=_points, when=_when, duration=_duration, signed=_signed)
+    environment.filters.update(table=lambda table: Markup(html.table(table)), drawn=_drawn)
     page = environment.get_template("report.html").render(_context(sweep))
     path = Path(out).expanduser() if out else sweep.dir / "report.html"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -41,56 +51,64 @@ def write(sweep: Sweep, out: str | None = None) -> Path:
 def _context(sweep: Sweep) -> dict[str, Any]:
     from markupsafe import Markup
 
-    cells = results.cells(sweep)
-    done = [cell for cell in cells if cell.missing is None]
+    study = Study.of(sweep)
+    cells, done = study.cells, study.done
     axes = columns(cells)
     shown = samples(sweep.store, cells)
-    browser = {
-        "questions": shown.questions,
-        "groups": shown.groups,
-        "cells": [
-            {
-                "key": cell.key,
-                "task": task_label(cell),
-                "label": " · ".join(_named(axis, i) for axis in axes[1:]) or task_label(cell),
-                "accuracy": percent(cell.accuracy),
-                "group": shown.cells[cell.key],
-            }
-            for i, cell in enumerate(cells)
-            if cell.key in shown.cells
-        ],
-    }
+    found = records(sweep.store, cells)
+    try:
+        found_claims, undecided = claims.findings(study), ""
+    except UserError as error:  # a claim that leaves open which cells it speaks of
+        found_claims, undecided = (), str(error)
     arms = sorted({arm(cell) for cell in cells}, key=arm_order)
     first = papertables.extrapolation_table(cells)
     others = (papertables.extrapolation_table(cells, which) for which in arms)
     grids = [first, *(grid for grid in others if grid and grid.setting != first.setting)] if first else []
-    figure = accuracy_figure(cells)
-    keys = plots.legend(figure)
     return {
         "info": {"notes": "", "tags": [], **sweep.info()},
         "synthetic": SYNTHETIC if any(_testbed(cell) for cell in cells) else None,
         "cells": cells,
         "done": done,
         "axes": axes,
+        "values": [distinct(axis) for axis in axes],
         "intervals": sorted({cell.interval for cell in done if cell.interval}),
+        "made": provenance(cells, found),
+        "claims": found_claims,
+        "undecided": undecided,
+        "exhibits": _exhibits(study),
         "subsets": papertables.subset_table(cells),
         "extrapolations": grids,
-        "panels": {task: Markup(svg) for task, svg in plots.panels_svg(figure)},
-        "arms": [(key.label, key.colour, key.hollow) for key in keys if key.colour],
-        "strings": [(key.label, key.glyph) for key in keys if not key.colour],
+        "drawn": _drawn(accuracy_figure(cells)),
         "trainings": trainings(sweep.store, cells),
         "noise": [str(floor) for floor in noise_floors(cells)],
-        "failures": _failures(sweep.store, cells),
-        "made": _provenance(sweep.store, cells),
-        "browser": Markup(script_json(browser)),
+        "failures": _failures(sweep.store, cells, found),
+        "costs": costs(sweep.store, found),
+        "browser": Markup(script_json(browser(cells, axes, shown))),
         "shortened": shown.shortened,
     }
 
 
-def _named(axis: Column, i: int) -> str:
-    """A value that speaks for itself alone, a number with its heading."""
-    value = axis.values[i]
-    return f"{axis.heading} {value}" if value[:1].isdigit() and "×" not in value else value
+def _drawn(figure: Figure) -> dict[str, Any]:
+    from markupsafe import Markup
+
+    panels = [(title, Markup(svg)) for title, svg in plots.panels_svg(figure)]
+    return {"figure": figure, "legend": plots.legend(figure), "panels": panels}
+
+
+def _exhibits(study: Study) -> list[tuple[str, Exhibit | None, str]]:
+    """(name, exhibit, why there is none): those that the sweep has cells for, its namesake first and in any case.
+
+    A large sweep was not made for the others: each would be a long wait for a table that nobody reads.
+    """
+    made: list[tuple[str, Exhibit | None, str]] = []
+    tried = [name for name in exhibits.NAMES if name == study.name or len(study.cells) <= MANY]
+    for name in sorted(tried, key=lambda name: name != study.name):
+        try:
+            made.append((name, exhibits.exhibit(name, study), ""))
+        except UserError as error:  # how an exhibit says that it has nothing to show here
+            if name == study.name:
+                made.append((name, None, str(error)))
+    return made
 
 
 def _testbed(cell: CellResult) -> bool:
@@ -98,29 +116,14 @@ def _testbed(cell: CellResult) -> bool:
     return cell.spec["model"]["source"] == "testbed" or (trained and cell.spec["pool"]["path"] is None)
 
 
-def _failures(store: Store, cells: Sequence[CellResult]) -> list[dict[str, Any]]:
+def _failures(store: Store, cells: Sequence[CellResult], found: Records) -> list[dict[str, Any]]:
     """Stages against which a failure stands, with the number of cells that need them."""
     needed: dict[str, int] = {}
     for cell in cells:
         for stage in cell.stages.values():
             needed[stage] = needed.get(stage, 0) + (cell.missing is not None)
-    return [{"stage": s, "cells": n, **failure} for s, n in needed.items() if n and (failure := store.failure(s))]
-
-
-def _provenance(store: Store, cells: Sequence[CellResult]) -> dict[str, Any]:
-    """Versions of code and libraries that made the records, and when the last one was finished."""
-    versions: dict[str, set[str]] = {}
-    last = None
-    for stage in dict.fromkeys(stage for cell in cells for stage in cell.stages.values()):
-        record = record_of(store, stage)
-        if record is None:
-            continue
-        made = record["provenance"]
-        last = max(last or 0, made["started"] + made["seconds"])
-        for name, version in {**made["code"], **made["environment"]}.items():
-            if name not in ("executable", "platform"):
-                versions.setdefault(name, set()).add(version[:12] if name == "commit" else version)
-    return {"versions": {name: ", ".join(sorted(found)) for name, found in versions.items()}, "last": last}
+    waiting = [(stage, n) for stage, n in needed.items() if n and found[stage] is None]
+    return [{"stage": s, "cells": n, **failure} for s, n in waiting if (failure := store.failure(s))]
 
 
 def _points(losses: Sequence[float], width: int = 160, height: int = 32) -> str:
@@ -135,3 +138,17 @@ def _points(losses: Sequence[float], width: int = 160, height: int = 32) -> str:
 
 def _when(seconds: float | None) -> str:
     return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(seconds)) if seconds else "–"
+
+
+def _duration(seconds: float) -> str:
+    """`2 h 05 min`, `3 min 20 s`, `4.2 s`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(whole, 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def _signed(value: float | None, digits: int = 1) -> str:
+    """A difference with its sign; a true minus."""
+    return "–" if value is None else f"{value:+,.{digits}f}".replace("-", "−")

@@ -162,7 +162,8 @@ def readouts(store: Store, cell: CellResult) -> list[Mapping[str, Any]]:
     """Grades joined with what was decoded, in the order of the grades; empty for a missing cell.
 
     Each row has the fields of both files, among them `thinking` ([text, injected?] pieces), `answer`, `gold` and
-    `verdict`. Where the decoded text is gone, only the fields of the grade are there.
+    `verdict`; a probe has what was said and how it was judged. Where the decoded text is gone, only the fields of the
+    grade are there.
     """
     if cell.grades is None:
         return []
@@ -173,17 +174,24 @@ def readouts(store: Store, cell: CellResult) -> list[Mapping[str, Any]]:
 
 
 class Readout(Mapping[str, Any]):
-    """A grade and the line of its readout, which is long, and parsed only if a field of it is asked for."""
+    """A grade and the line of its readout, which is long, and parsed only if a field of it is asked for.
+
+    A probe has what was said and how it was judged.
+    """
 
     def __init__(self, grade: dict[str, Any], line: bytes) -> None:
         self._grade, self._line = grade, line
 
     @cached_property
     def _fields(self) -> dict[str, Any]:
-        return {**json.loads(self._line), **self._grade}
+        row = json.loads(self._line)
+        judged = self._grade.get("probes") or []
+        said = row.get("probes") or [{}] * len(judged)
+        return {**row, **self._grade, "probes": [{**a, **b} for a, b in zip(said, judged, strict=True)]}
 
     def __getitem__(self, name: str) -> Any:
-        return self._grade[name] if name in self._grade else self._fields[name]
+        judged = name in self._grade and not (name == "probes" and self._grade[name])
+        return self._grade[name] if judged else self._fields[name]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._fields)

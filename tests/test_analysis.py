@@ -76,6 +76,7 @@ def fabricate(
 def _publish(store: Store, stage: Stage, skill: Skill, specs: dict[str, Any], plan: Plan) -> None:
     out = store.attempt_dir(stage.id)
     summary: dict[str, Any] = {}
+    cost: dict[str, Any] = {"train_seconds": 21.5} if stage.kind == "train" else {}
     if stage.kind in ("pool", "curate"):
         summary = {"rows": 4096}
     elif stage.kind == "select":
@@ -97,6 +98,11 @@ def _publish(store: Store, stage: Stage, skill: Skill, specs: dict[str, Any], pl
         rows = _readouts(stage, cell.spec, skill)
         _lines(out / "readouts.jsonl", rows)
         summary = {"questions": len({r["question_id"] for r in rows}), "readouts": len(rows)}
+        means = {name: fmean(row[name] for row in rows) for name in rows[0] if name.endswith("_tokens")}
+        summary |= {f"mean_{name}": mean for name, mean in means.items()}
+        asked = sum(row["thinking_tokens"] - row["injected_tokens"] + row["answer_tokens"] for row in rows)
+        cost = {"requested_tokens": asked, "decoded_tokens": asked // 2, "reused_tokens": asked // 4}
+        cost |= {"prefilled_tokens": 10 * len(rows), "engine": {"engine": "dice 1.0", "device": "cpu"}}
     else:
         gold = {q.id: q.answer for q in questions(specs[stage.id].spec.task)}
         grades = []
@@ -112,6 +118,9 @@ def _publish(store: Store, stage: Stage, skill: Skill, specs: dict[str, Any], pl
                 "verdict": verdict,
                 "extracted": row["answer"] or None,
                 "gold": gold[row["question_id"]],
+                "probes": [
+                    {"kind": p["kind"], "at": p["at"], "verdict": "wrong", "extracted": "7"} for p in row["probes"]
+                ],
             }
             tokens = {"total_tokens": row["thinking_tokens"] + row["answer_tokens"]}
             found = {"loop_tokens": 0, "backtracks": row["ignored"], "score": None}
@@ -133,7 +142,7 @@ def _publish(store: Store, stage: Stage, skill: Skill, specs: dict[str, Any], pl
             "mean_total_tokens": fmean(grade["total_tokens"] for grade in grades),
             "mean_tries": 1.5,
         }
-    assert store.publish(stage.id, stage.hashed, out, summary, time.time(), {"train_seconds": 21.5})
+    assert store.publish(stage.id, stage.hashed, out, summary, time.time(), cost)
 
 
 def _voted(grades: Sequence[dict[str, Any]], n: int) -> list[dict[str, Any]]:
@@ -160,6 +169,7 @@ def _readouts(stage: Stage, cell: CellSpec, skill: Skill) -> list[dict[str, Any]
             tokens = min(wanted, cap) if isinstance(cap, int) else wanted
             answer = question.answer if dice.random() < skill(cell, number) else dice.choice(["", "7", "A"])
             pieces: list[list[Any]] = [["a3+8=1;b1+7=8;" * max(1, tokens // 24), False]]
+            starts = [tokens * (i + 1) // (ignores + 1) for i in range(ignores)] if tokens > 3 * ignores else []
             for _ in range(ignores):
                 pieces += [[spec.extrapolation.string or "", True], [" c8-6=2;\nFinal Answer: 4", False]]
             rows.append(
@@ -171,6 +181,10 @@ def _readouts(stage: Stage, cell: CellSpec, skill: Skill) -> list[dict[str, Any]
                     "thinking_tokens": tokens,
                     "injected_tokens": ignores,
                     "answer_tokens": 3,
+                    "probe_tokens": 2 * len(starts),
+                    "probes": [{"kind": "end", "at": start, "stated": "Answer: 7", "tokens": 2} for start in starts],
+                    "thinking_ids": [5] * tokens,
+                    "injected": [[start, start + 1] for start in starts],
                     "answer_finish": "stop",
                     "thinking": [piece for piece in pieces if piece[0]],
                     "answer": answer,

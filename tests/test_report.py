@@ -1,11 +1,9 @@
-"""The page and the figure: self-contained, safe with any text, and working in a browser."""
+"""The page and the figure: self-contained, safe with any text, and within their size."""
 
 from __future__ import annotations
 
 import json
 import re
-import shutil
-import subprocess
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -16,7 +14,6 @@ import pytest
 from s1sweep.analysis import plots, report, results, samples
 from s1sweep.analysis.curves import PLAIN, accuracy_figure, curves
 from s1sweep.errors import UserError
-from s1sweep.store import Store
 from tests.test_analysis import fabricate
 
 NASTY = (
@@ -68,7 +65,7 @@ def page(root: Path, tmp_path: Path) -> Path:
 
 
 def browser_data(html: str) -> dict[str, Any]:
-    return json.loads(Page(html).scripts[0])
+    return json.loads(Page(html).scripts[1])
 
 
 def test_the_page_is_one_file_that_loads_nothing(page: Path) -> None:
@@ -86,7 +83,7 @@ def test_the_page_is_one_file_that_loads_nothing(page: Path) -> None:
 def test_text_from_data_is_text(page: Path) -> None:
     html = page.read_text(encoding="utf-8")
     found = Page(html)
-    assert [tag for tag, _ in found.tags].count("script") == len(found.scripts) == 2
+    assert [tag for tag, _ in found.tags].count("script") == len(found.scripts) == 3
     assert not [tag for tag, _ in found.tags if tag in ("u", "forcing")]
     assert "RuntimeError: lost <b>GPU</b>" in found.text
     assert "budget <forcing> & friends" in found.text
@@ -124,12 +121,37 @@ def test_long_traces_stay_within_the_budget_and_keep_what_was_appended(root: Pat
     some = samples.samples(sweep.store, cells, budget=20_000)
     assert some.shortened
     assert len(samples.script_json(some.groups)) < 21_000
-    for group in some.groups.values():
-        full = all_of_it.groups[next(k for k, g in some.groups.items() if g is group)]["rows"]
+    for name, group in some.groups.items():
+        full = all_of_it.groups[name]["rows"]
         assert [row["id"] for row in group["rows"]] == [row["id"] for row in full[: len(group["rows"])]]
-    pieces = samples._fitted([["x" * 9_000, False], ["Wait", True], ["y" * 1_000, False]], 1_000)
-    assert pieces[1] == ["Wait", True]
+    pieces = samples._fitted([["x" * 9_000, 0, 90], ["Wait", 1, 91], ["y" * 1_000, 0, 99]], 1_000)
+    assert pieces[1] == ["Wait", 1, 91]
     assert "8,100 characters left out" in pieces[0][0]
+
+
+def test_all_cells_of_a_task_show_the_same_questions(root: Path) -> None:
+    # One cell's traces are far longer; it must not show fewer questions than the cell it is compared with.
+    fabricate(root, "task=tiny_calc", "method.max_thinking_tokens=8")
+    long = ("extrapolation=wait", "extrapolation.num_ignore=9", "sampling=sampled", "sampling.samples=2")
+    sweep = fabricate(root, "task=tiny_calc,tiny_hard", *long)
+    found = samples.samples(sweep.store, results.cells(sweep), budget=30_000)
+    shown: dict[str, list[list[tuple[str, int]]]] = {}
+    for group in found.groups.values():
+        shown.setdefault(group["task"], []).append([(row["id"], row.get("sample", 0)) for row in group["rows"]])
+    (short, longer), (hard,) = shown["0"], shown["1"]
+    assert short == longer and 0 < len(short) < 80
+    assert all(sample == 0 for _, sample in hard)  # first samples of more questions before second samples
+
+
+def test_pieces_know_the_tokens_before_them() -> None:
+    row = {
+        "thinking_ids": [1] * 9,
+        "injected": [[3, 4], [4, 6]],
+        "thinking": [["ab", False], ["Wait", True], ["Hm", True], ["c", False]],
+    }
+    assert samples._pieces(row) == [["ab", 0, 3], ["Wait", 1, 4], ["Hm", 1, 6], ["c", 0, 9]]
+    row["thinking"] = [["ab", False], ["Hm", True], ["c", False]]  # an appended string that decodes to nothing
+    assert [end for *_, end in samples._pieces(row)] == [None] * 3
 
 
 def test_the_figure_is_reproducible_and_keeps_its_text(root: Path, tmp_path: Path) -> None:
@@ -164,54 +186,3 @@ def test_curves_run_over_caps_and_over_ignores(root: Path) -> None:
     assert [cell.spec["method"]["max_thinking_tokens"] for cell in plain.cells] == [16, 64, 256]
     assert wait.anchored
     assert [cell.spec["extrapolation"]["num_ignore"] for cell in wait.cells] == [0, 1, 2, 4]
-
-
-# --- in a browser
-
-
-def dump(page: Path, tmp_path: Path, fragment: str = "") -> tuple[str, str]:
-    """The page's DOM after its scripts ran, and what it said on the console."""
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("chromium is not installed (apt-get install chromium)")
-    quiet = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
-    done = subprocess.run(
-        [
-            chromium,
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            *quiet,
-            f"--user-data-dir={tmp_path / 'chromium'}",
-            "--enable-logging=stderr",
-            "--virtual-time-budget=4000",
-            "--dump-dom",
-            page.as_uri() + fragment,
-        ],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    return done.stdout, "\n".join(line for line in done.stderr.splitlines() if "CONSOLE" in line)
-
-
-def test_the_browser_shows_the_first_sample_and_reports_no_error(page: Path, tmp_path: Path) -> None:
-    dom, console = dump(page, tmp_path)
-    assert console == ""
-    found = Page(dom)
-    shown = " ".join(found.text.split())
-    assert "Question <i>0</i>" in shown
-    assert " ".join(NASTY.replace("\u2028", " ").split()) in shown
-    assert "<title>made" in dom and "owned'</script>" not in re.sub(r"<script.*?</script>", "", dom, flags=re.DOTALL)
-    assert not [tag for tag, _ in found.tags if tag == "img"]
-    assert "gold answer<u>4</u>" in found.text
-
-
-def test_a_link_opens_its_sample_with_appended_strings_marked(page: Path, root: Path, tmp_path: Path) -> None:
-    cells = results.cells(Store(root).sweep(None))
-    wait = next(cell for cell in cells if cell.spec["extrapolation"]["num_ignore"] and cell.missing is None)
-    dom, console = dump(page, tmp_path, f"#sample={wait.key}/%3Ci%3E2%3C%2Fi%3E")
-    assert console == ""
-    assert "Question <i>2</i>" in Page(dom).text
-    assert dom.count("<mark>Wait</mark>") == 2

@@ -229,8 +229,11 @@ def _wandb_report(sweep: Any, entity: str | None, project: str | None) -> None:
 @ROOT
 def show(name: str | None, sweep: str | None, form: str, figure: str | None, published: bool, root: str) -> None:
     """A table or figure of a paper from a sweep's results, by default the newest's; without NAME, which there are."""
-    from s1sweep.analysis import exhibits, plots, render
-    from s1sweep.analysis.study import Study
+    try:
+        from s1sweep.analysis import exhibits, plots, render
+        from s1sweep.analysis.study import Study
+    except ImportError as error:
+        raise UserError(f"show needs {error.name}, which is not installed: pip install 's1sweep[analysis]'.") from error
     from s1sweep.store import Store
 
     if name is None:

@@ -53,13 +53,12 @@ def test_rows_that_are_gone_are_named(root: Path, tmp_path: Path) -> None:
         clean(sweep.store, results.cells(sweep))
 
 
-def test_table2_and_the_papers_own_by_overrides() -> None:
+def test_table2_and_the_papers_own_by_one_override() -> None:
     here = compose("experiment=table2")
-    assert len(here) == 15 and {c.cell.task.name for c in here} == {"tiny_calc", "tiny_hard", "tiny_choice"}
-    paper = compose(
-        "experiment=table2", "model=qwen2_5_32b_instruct", "train=s1", "data.size=1000",
-        "task=aime24,math500,gpqa_diamond", "method.max_thinking_tokens=auto", "method.max_answer_tokens=2048",
-    )  # fmt: skip
-    assert len(paper) == 15 and {c.cell.task.name for c in paper} == {"aime24", "math500", "gpqa_diamond"}
-    assert {c.cell.data.rule for c in paper} == {"random", "diverse", "longest", "full", "s1k"}
+    assert len(here) == 18 and {c.cell.task.name for c in here} == {"tiny_calc", "tiny_hard", "tiny_choice"}
+    paper = compose("experiment=table2", "scale=paper")
+    assert len(paper) == 18 and {c.cell.task.name for c in paper} == {"aime24", "math500", "gpqa_diamond"}
+    sizes = {c.cell.data.rule: c.cell.data.size for c in paper}
+    assert sizes == {"random": 1000, "diverse": 1000, "longest": 1000, "full": None, "s1k": 1000}
+    assert {c.cell.method.max_thinking_tokens for c in paper} == {"auto"}  # type: ignore[union-attr]
     assert {c.cell.model.name for c in paper} == {"qwen2_5_32b_instruct"}

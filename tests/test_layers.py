@@ -122,7 +122,13 @@ try:
 except SystemExit as e:
     sys.exit(e.code)
 """
-    for arguments, rc in [(["plan", "-m", "experiment=quickstart"], 0), (["ls"], 0), (["status"], 2), (["results"], 2)]:
+    for arguments, rc in [
+        (["plan", "-m", "experiment=quickstart"], 0),
+        (["ls"], 0),
+        (["status"], 2),
+        (["results"], 2),
+        (["show"], 2),
+    ]:
         done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
         assert done.returncode == rc, done.stderr
         assert "Traceback" not in done.stderr

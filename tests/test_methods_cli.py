@@ -58,7 +58,7 @@ def test_table3_has_the_papers_seven_methods() -> None:
     plan = Plan()
     for config in compose("experiment=table3"):
         plan.add(config.cell, axes_of(config))
-    assert len(plan.cells) == 32
+    assert len(plan.cells) == 33
     trainings = {
         stage.spec.format and stage.spec.format.kind for stage in plan.stages.values() if stage.kind == "train"
     }

@@ -40,6 +40,7 @@ def test_markdown() -> None:
         "| null, seed 1 | train failed | 0.0† \\[−1.0, +1.0\\] |",
         "",
         "- Paired by question.",
+        "- n: 30 questions.",
         "- In brackets: 95 % intervals.",
         "- p: corrected over all claims of the sweep (Holm).",
         "- †: no claim of the sweep declares this comparison; exploratory, its interval stands alone.",

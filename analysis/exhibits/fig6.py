@@ -65,8 +65,9 @@ def _row(study: Study, name: str, cell: CellResult) -> Row:
         return Row((*slots, Number(None, why=cell.missing), Number(None, why=cell.missing)))
     tries, n = mean_tries(study, cell), f"{cell.readouts} samples"
     unmet = PERCENT * cell.endings.get("unmet", 0) / sum(cell.endings.values())
-    drawn = None if name != "rejection sampling" or tries is None else Number(tries, "", n=n)
-    return Row((*slots, drawn, Number(unmet, "%", n=n)))
+    if name != "rejection sampling":
+        return Row((*slots, None, None))
+    return Row((*slots, None if tries is None else Number(tries, "", n=n), Number(unmet, "%", n=n)))
 
 
 def mean_tries(study: Study, cell: CellResult) -> float | None:

@@ -194,5 +194,5 @@ def claims_table(study: Study, *metrics: Metric) -> tuple[Table, ...]:
         rows.append(Row((one.label, one.where, one.metric, number, one.n, one.test)))
     columns = ("claim", "where", "metric", "difference", "over", "test")
     whole = len(findings(study))
-    note = f"All {whole} findings of the sweep's claims are one family, whichever of them are shown."
+    note = f"Findings of the sweep's claims, one family whichever of them are shown: {whole}."
     return (Table("Claims declared beforehand", columns, tuple(rows), (note,)),)

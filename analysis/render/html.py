@@ -27,7 +27,10 @@ def table(table: Table) -> str:
 
 
 def _cell(slot: Slot) -> str:
-    return f'<td class="number">{_slot(slot)}</td>' if isinstance(slot, Number) else f"<td>{_slot(slot)}</td>"
+    if not isinstance(slot, Number):
+        return f"<td>{_slot(slot)}</td>"
+    over = f' title="{escape(slot.n)}"' if slot.n else ""
+    return f'<td class="number"{over}>{_slot(slot)}</td>'
 
 
 def _slot(slot: Slot) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from ..exhibits.base import Number, Slot, Table
 
 EMPTY = "–"
+MANY = 4  # kinds of n in a note
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,9 @@ def notes(table: Table) -> list[str]:
     """The table's notes, and what its marks mean."""
     numbers = [slot for row in table.rows for slot in row.slots if isinstance(slot, Number)]
     found = list(table.notes)
+    counted = list(dict.fromkeys(number.n for number in numbers if number.n))
+    if counted:
+        found.append(f"n: {'; '.join(counted[:MANY])}{'; and others, in the CSV' if len(counted) > MANY else ''}.")
     if any(number.low is not None for number in numbers):
         found.append("In brackets: 95 % intervals.")
     if any(number.p is not None for number in numbers):

@@ -1,0 +1,55 @@
+"""Estimates as numbers, rows and points of exhibits."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ..critics.resample import Estimates
+from ..labels import cap, extrapolation, extrapolation_label
+from ..ladders import Ladder
+from ..results import CellResult
+from .base import Number, Point, Unit
+
+SCALES: dict[Unit, float] = {"%": 100.0, "points": 100.0}
+RESAMPLED = "Intervals: 95 %, percentile bootstrap over questions, the same resamples for all numbers of a table."
+
+
+def number(
+    found: Estimates, unit: Unit = "%", n: str | None = None, cell: CellResult | None = None, exploratory: bool = False
+) -> Number:
+    """One estimate, shares to percent or points where those are the unit; without a value where it is undefined."""
+    value, low, high = (float(x) * SCALES.get(unit, 1.0) for x in (found.value, found.low, found.high))
+    if not math.isfinite(value):
+        return Number(None, unit, n=n, why="undefined: nothing to average")
+    ends = (low, high) if math.isfinite(low) and math.isfinite(high) else (None, None)
+    return Number(value, unit, *ends, n=n, exploratory=exploratory, cell=cell.key if cell else None)
+
+
+def point(x: float, found: Estimates, label: str, cell: CellResult | None = None, scale: float = 100.0) -> Point:
+    """A point of a figure; y in percent unless scaled otherwise."""
+    low, high = float(found.low) * scale, float(found.high) * scale
+    ends = (low, high) if math.isfinite(low) and math.isfinite(high) else (None, None)
+    return Point(x, float(found.value) * scale, *ends, label=label, cell=cell.key if cell else None)
+
+
+def missing(cell: CellResult, unit: Unit = "%") -> Number:
+    return Number(None, unit, why=cell.missing)
+
+
+def absent(ladder: Ladder) -> list[str]:
+    """A note for each cell without a number."""
+    return [
+        f"{ladder.task}, {ladder.label}: cap {cap(cell):,}, {extrapolation_label(extrapolation(cell))} is missing: "
+        f"{cell.missing}."
+        for cell in ladder.cells
+        if cell.missing is not None
+    ]
+
+
+def axes(ladder: Ladder) -> tuple[tuple[str, str], ...]:
+    return (("task", ladder.task), ("arm", ladder.label))
+
+
+def finite(values: Any) -> bool:
+    return bool(math.isfinite(float(values)))

@@ -26,7 +26,6 @@ from .labels import (
     varying_axes,
 )
 from .results import CellResult, scores
-from .stats import paired_bootstrap
 
 STRINGS = ("", "Alternatively", "Hmm", "Wait")  # Table 4's order
 
@@ -143,6 +142,8 @@ def extrapolation_table(cells: Sequence[CellResult], of: Arm | str = "best") -> 
 
 def compare(cell: CellResult, other: CellResult, name: str) -> Difference | None:
     """Paired difference of two cells; None unless both have numbers on the same questions."""
+    from .stats import paired_bootstrap  # late: tables without a comparison need no numpy
+
     a, b = scores(cell), scores(other)
     if not a or a.keys() != b.keys():
         return None

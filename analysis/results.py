@@ -18,7 +18,7 @@ from s1sweep.store import SCHEMA, Store, Sweep
 from s1sweep.tasks import Question, task_content
 from s1sweep.tasks import questions as read_questions
 
-from . import stats
+from . import intervals
 
 GRADES = "grades.jsonl"
 READOUTS = "readouts.jsonl"
@@ -143,9 +143,9 @@ def _result(store: Store, cell: Mapping[str, Any]) -> CellResult:
     n, count = found["questions"], found["answers"]
     path = store.stage_dir(grade) / record["provenance"]["attempt"] / GRADES
     if n == count:
-        (low, high), how = stats.wilson(found["accuracy"] * n, n), f"Wilson over {n} questions"
+        (low, high), how = intervals.wilson(found["accuracy"] * n, n), f"Wilson over {n} questions"
     else:
-        (low, high), how = stats.clustered(_tallies(path).values())
+        (low, high), how = intervals.clustered(_tallies(path).values())
     return replace(
         row,
         accuracy=found["accuracy"],

@@ -1,6 +1,6 @@
-"""Intervals at 95 %. What varies is the draw of questions, so questions, never readouts, are counted or resampled.
+"""Intervals at 95 % of one accuracy. What varies is the draw of questions, so questions, never readouts, are counted.
 
-Pure functions of numbers; knows no cell and no file.
+Pure functions of numbers; knows no cell and no file. Needs the standard library only, and is faster with numpy.
 """
 
 from __future__ import annotations
@@ -8,11 +8,12 @@ from __future__ import annotations
 import cmath
 import math
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from statistics import NormalDist
 
 Interval = tuple[float, float]
 Z = NormalDist().inv_cdf(0.975)
+FINEST = 1000  # grid steps a question; shares whose common denominator is larger are rounded to it
 
 
 def wilson(correct: float, n: int) -> Interval:
@@ -40,46 +41,38 @@ def clustered(tallies: Collection[tuple[float, int]]) -> tuple[Interval, str]:
     shares = [correct / total for correct, total in tallies]
     if len(set(shares)) == 1:
         return wilson(shares[0] * n, n), f"Wilson over {n} questions: all have the same score"
-    k = min(math.lcm(*(total for _, total in tallies)), 1000)
-    cdf = _resampled_sum(Counter(round(share * k) for share in shares), n, n * k)
+    k = min(math.lcm(*(total for _, total in tallies)), FINEST)
+    cdf = resampled_sum(Counter(round(share * k) for share in shares), n, n * k)
     low, high = (_quantile(cdf, q, n * k) / (n * k) for q in (0.025, 0.975))
     return (low, high), f"bootstrap over {n} questions, exact percentiles"
 
 
-def paired_bootstrap(a: Sequence[float], b: Sequence[float], n_resamples: int = 10_000, seed: int = 0) -> Interval:
-    """Percentile interval of mean(a) - mean(b); `a` and `b` are scores of the same questions in the same order.
+def resampled_sum(counts: Counter[int], n: int, top: int) -> Callable[[int], float]:
+    """Distribution function of the sum of n draws from `counts` (value -> how many of n), values >= 0, sums <= top.
 
-    Questions are resampled in pairs, as in Table 2 of the s1 paper (arXiv:2501.19393). Needs numpy. Raises ValueError
-    on unequal or empty input.
+    The characteristic function of a sum is a power; its discrete Fourier inverse is exact on the grid 0..top, up to
+    rounding. By FFT where numpy is installed, else term by term where the function is asked.
     """
-    import numpy as np
-
-    if len(a) != len(b) or not len(a):
-        raise ValueError(f"pairs are needed: {len(a)} and {len(b)} scores")
-    n = len(a)
-    values, counts = np.unique(np.round(np.subtract(a, b), 12), return_counts=True)
-    # Resampling questions is drawing how often each distinct difference occurs.
-    drawn = np.random.default_rng(seed).multinomial(n, counts / n, size=n_resamples)
-    low, high = np.percentile(drawn @ values / n, [2.5, 97.5])
-    return float(low), float(high)
+    try:
+        import numpy as np
+    except ImportError:
+        return _resampled_sum(counts, n, top)
+    weights = np.zeros(top + 1)
+    weights[list(counts)] = [count / n for count in counts.values()]
+    return np.cumsum(np.fft.irfft(np.fft.rfft(weights) ** n, top + 1)).item
 
 
 def _resampled_sum(counts: Counter[int], n: int, top: int) -> Callable[[int], float]:
-    """Distribution function of the sum of n draws from `counts` (value -> how many of n), values >= 0, sums <= top.
-
-    The characteristic function of a sum is a power; its discrete Fourier inverse is exact on the grid 0..top.
-    """
     size = top + 1
-    powers = [
-        sum(c / n * cmath.exp(2j * math.pi * t * v / size) for v, c in counts.items()) ** n for t in range(1, size)
-    ]
+    roots = [cmath.exp(-2j * math.pi * t / size) for t in range(size)]
+    terms = []  # of one half of the circle, for the other mirrors it
+    for t in range(1, size // 2 + 1):
+        power = sum(c / n * roots[t * v % size] for v, c in counts.items()).conjugate() ** n
+        terms.append((1 if 2 * t == size else 2) * power / (1 - roots[t]))
 
     def cdf(s: int) -> float:
-        total = complex(s + 1)
-        for t, power in enumerate(powers, 1):
-            step = -2j * math.pi * t / size
-            total += power * (1 - cmath.exp(step * (s + 1))) / (1 - cmath.exp(step))
-        return total.real / size
+        waves = (term * (1 - roots[t * (s + 1) % size]) for t, term in enumerate(terms, 1))
+        return (s + 1 + sum(wave.real for wave in waves)) / size
 
     return cdf
 

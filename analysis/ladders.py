@@ -184,7 +184,7 @@ def chain(study: Study, ladder: Ladder, string: str) -> Chain | None:
             return None
         tables = [study.readouts(cell).to_dict("records") for cell in cells]
         shape = study.scores(cells[0]).credit.shape
-        rows = [[(r["extracted"], r["credit"] >= 0.5, r["thinking_tokens"]) for r in row] for row in zip(*tables)]
+        rows = [[_at_the_end(r) for r in row] for row in zip(*tables, strict=True)]
         ignored, source = tuple(extrapolation(cell)[0] for cell in cells), "answers of one cell for each point"
     grader = GRADERS[cast(str, ladder.cells[0].spec["task"]["grader"])]
     points = len(rows[0])
@@ -194,7 +194,9 @@ def chain(study: Study, ladder: Ladder, string: str) -> Chain | None:
     return Chain(Classes(grader.equal).array(texts), right, at, ignored, source)
 
 
-def independent(study: Study, ladder: Ladder, among: Sequence[Ladder]) -> tuple[NDArray[np.int64], NDArray[np.bool_]] | None:
+def independent(
+    study: Study, ladder: Ladder, among: Sequence[Ladder]
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]] | None:
     """(questions, samples): classes of independently drawn natural answers of the same arm, and whether right.
 
     None where no ladder of the arm has several samples.
@@ -203,15 +205,39 @@ def independent(study: Study, ladder: Ladder, among: Sequence[Ladder]) -> tuple[
         cell = twin.natural
         if cell is None or twin.drawn_apart != ladder.drawn_apart or cell.spec["sampling"]["samples"] < 2:
             continue
-        rows, shape = study.readouts(cell), study.scores(cell).credit.shape
-        said = rows["extracted"].where(rows["extracted"].notna(), None).to_numpy(object).reshape(*shape, 1)
-        grader = GRADERS[cell.spec["task"]["grader"]]
-        return Classes(grader.equal).array(said.tolist())[..., 0], study.scores(cell).credit >= 0.5
+        return answers(study, cell), study.scores(cell).credit >= 0.5
     return None
+
+
+def scored(study: Study, ladder: Ladder) -> CellResult | None:
+    """The finished cell of the ladder's natural samples that has a reward model's score for each: best of one."""
+    if ladder.natural is None:
+        return None
+    key = _arm_key(ladder.natural)
+    for cell in study.done:
+        parallel = cell.spec.get("parallel", {})
+        alike = _arm_key(cell) == key and cap(cell) == cap(ladder.natural) and not extrapolation(cell)[0]
+        if alike and parallel.get("rule") == "best" and parallel.get("n") == 1:
+            return cell
+    return None
+
+
+def answers(study: Study, cell: CellResult) -> NDArray[np.int64]:
+    """Classes of a finished cell's answers, (questions, samples)."""
+    said = study.readouts(cell)["extracted"].to_numpy(object)
+    texts = [text if isinstance(text, str) else None for text in said]  # pandas may make NaN of None
+    questions, drawn = study.scores(cell).credit.shape
+    shape = [[[texts[i * drawn + j]] for j in range(drawn)] for i in range(questions)]
+    return Classes(GRADERS[cell.spec["task"]["grader"]].equal).array(shape)[..., 0]
 
 
 def _on_the_way(row: dict[str, Any], n: int) -> list[tuple[str | None, bool, float]]:
     ends = [probe for probe in row["probes"] if probe["kind"] == "end"]
     found = [(probe["extracted"], probe["verdict"] == "correct", float(probe["at"])) for probe in ends]
-    found.append((row["extracted"], row["credit"] >= 0.5, float(row["thinking_tokens"])))
+    found.append(_at_the_end(row))
     return [*found, *[found[-1]] * (n + 1 - len(found))][: n + 1]
+
+
+def _at_the_end(row: dict[str, Any]) -> tuple[str | None, bool, float]:
+    said = row["extracted"]
+    return said if isinstance(said, str) else None, row["credit"] >= 0.5, float(row["thinking_tokens"])

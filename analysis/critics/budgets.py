@@ -1,4 +1,4 @@
-"""Which budget a question needs, and what knowing it would be worth. Whoever chooses is never judged on the same samples.
+"""Which budget a question needs, and what knowing it would be worth. Who chooses is judged on other samples.
 
 `credit` is (budgets, questions, samples), budgets in rising order; sample j at every budget is the same stream.
 """

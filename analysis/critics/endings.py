@@ -32,7 +32,8 @@ def by_rank(credit: Floats, tokens: Floats) -> Floats:
     for i, (right, length) in enumerate(zip(credit, tokens, strict=True)):
         order = np.argsort(length, kind="stable")
         _, group = np.unique(length[order], return_inverse=True)
-        found[i] = (np.bincount(group, right[order]) / np.bincount(group))[group]
+        shared: Floats = np.bincount(group, right[order]) / np.bincount(group)
+        found[i] = shared[group]
     return found
 
 
@@ -43,8 +44,7 @@ def right_less_wrong(weights: Floats, credit: Floats, tokens: Floats) -> Floats:
     """
     right = credit >= 0.5
     both = right.any(axis=1) & ~right.all(axis=1)
-    longs = np.stack(
-        [np.where(part, tokens, 0.0).sum(axis=1) / np.maximum(part.sum(axis=1), 1) for part in (right, ~right)]
-    )
-    means = ratio(mean(weights, longs * both), mean(weights, both[None].astype(float)))
-    return np.column_stack([means, means[:, 0] - means[:, 1]])
+    parts = np.stack([right, ~right])
+    long = (parts * tokens).sum(axis=2) / np.maximum(parts.sum(axis=2), 1)
+    of_both = ratio(mean(weights, long * both), mean(weights, both[None].astype(float)))
+    return np.column_stack([of_both, of_both[:, 0] - of_both[:, 1]])

@@ -1,7 +1,8 @@
 """What an answer does while its end is put off: flips, revisits, settling; and what drawing again would do.
 
 `answers` (questions, samples, points) are classes (`answers.Classes`), `right` the same shape of bool. The points are
-a_0, the answer at the natural stop, and a_1 ... a_n, those after each further ignored end (arXiv 2507.14419, 2502.12215).
+a_0, the answer at the natural stop, and a_1 ... a_n, those after each further ignored end (arXiv 2507.14419,
+2502.12215).
 """
 
 from __future__ import annotations
@@ -76,8 +77,8 @@ def first_right(right: Bools, at: Floats) -> tuple[Floats, Floats]:
 def resampled(answers: Ints, right: Bools) -> tuple[Floats, Floats]:
     """What two independent samples of a question do: their disagreement (questions,), and (STEPS, questions).
 
-    `answers` and `right` are (questions, samples), of samples drawn apart. Means over all ordered pairs, so unbiased: this
-    is the null under which appending a string draws again and revises nothing. Raises ValueError below two samples.
+    `answers` and `right` are (questions, samples), of samples drawn apart. Means over all ordered pairs, so unbiased:
+    this is the null under which appending a string draws again and revises nothing. Raises ValueError below two.
     """
     k = answers.shape[1]
     if k < 2:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ..stats.arrays import resampled_weights
 
 Floats = NDArray[np.float64]
 Statistic = Callable[[Floats], Floats]  # weights (draws, questions) -> (draws, ...)
@@ -36,12 +39,18 @@ def jointly(statistic: Statistic, questions: int, draws: int = DRAWS, seed: int 
     if questions < 1:
         raise ValueError(f"an interval needs at least one question, not {questions}")
     even = np.full((1, questions), 1 / questions)
-    drawn = np.random.default_rng(seed).multinomial(questions, even[0], size=draws) / questions
     with np.errstate(divide="ignore", invalid="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # all NaN: then so is the interval
         value = statistic(even)[0]
-        low, high = np.nanquantile(statistic(drawn), [0.025, 0.975], axis=0)
+        weights = resampled_weights(questions, draws, np.random.default_rng(seed))
+        drawn = np.concatenate([statistic(batch) for batch in weights])
+        low, high = np.nanquantile(drawn, [0.025, 0.975], axis=0)
     return Estimates(np.asarray(value), np.asarray(low), np.asarray(high))
+
+
+def means(values: Floats, draws: int = DRAWS) -> Estimates:
+    """Of `values` (..., questions), each one's mean."""
+    return jointly(partial(mean, values=values), values.shape[-1], draws)
 
 
 def mean(weights: Floats, values: Floats) -> Floats:

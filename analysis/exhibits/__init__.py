@@ -13,7 +13,16 @@ from s1sweep.errors import UserError, nearest
 from ..study import Study
 from .base import Exhibit
 
-NAMES: tuple[str, ...] = ()
+NAMES: tuple[str, ...] = (
+    "attribution",
+    "best_budget",
+    "endings",
+    "iso_tokens",
+    "lengths",
+    "oscillation",
+    "subset_control",
+    "wu_scale_down_up",
+)
 
 
 def exhibit(name: str, study: Study, published: bool = False) -> Exhibit:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from ..critics.attribution import EFFECTS, effects
-from ..critics.resample import jointly, mean
+from ..critics.resample import jointly, means
 from ..labels import cap, extrapolation, extrapolation_label
 from ..ladders import Ladder, ladders, samples
 from ..results import CellResult
@@ -26,7 +28,13 @@ def exhibit(study: Study, published: bool = False) -> Exhibit:
     levels = [_level_row(study, one, ways) for one in found]
     gains = [row for ladder in tasks.values() for row in _gain_rows(study, ladder, ways)]
     panels = [
-        Panel(task, tuple(_line(study, one, ways) for one in arms), x="forcing", log_x=False, ticks=tuple(map(_said, ways)))
+        Panel(
+            task,
+            tuple(_line(study, one, ways) for one in arms),
+            x="forcing",
+            log_x=False,
+            ticks=tuple(map(_said, ways)),
+        )
         for task, arms in tasks.items()
     ]
     return Exhibit(
@@ -69,7 +77,7 @@ def _level_row(study: Study, ladder: Ladder, ways: list[Way]) -> Row:
             slots.append(missing(cell) if cell else None)
             continue
         one = samples(study, cell)
-        found = jointly(lambda w, v=one.credit.mean(axis=1): mean(w, v), len(one.questions))
+        found = means(one.credit.mean(axis=1))
         slots.append(number(found, n=one.n, cell=cell))
     return Row(tuple(slots), "reference" if ladder.cells[0].spec["train"]["kind"] == "none" else "")
 
@@ -86,8 +94,8 @@ def _gain_rows(study: Study, arms: list[Ladder], ways: list[Way]) -> list[Row]:
                 continue
             got = [samples(study, cell) for cell in four if cell]
             values = np.stack([one.credit.mean(axis=1) for one in got]).reshape(2, 2, -1)
-            found = jointly(lambda w, v=values: effects(w, v)[:, 0, 0], values.shape[-1])
-            both = jointly(lambda w, v=values[1, 1] - values[0, 0]: mean(w, v), values.shape[-1])
+            found = jointly(partial(effects, values=values), values.shape[-1])[0, 0]
+            both = means(values[1, 1] - values[0, 0])
             said = [number(found[i], "points", n=got[0].n, exploratory=True) for i in range(len(EFFECTS))]
             rows.append(Row((*start, *said, number(both, "points", exploratory=True))))
     return rows
@@ -100,6 +108,6 @@ def _line(study: Study, ladder: Ladder, ways: list[Way]) -> Line:
         cell = cells.get(way)
         if cell is not None and cell.missing is None:
             one = samples(study, cell)
-            found = jointly(lambda w, v=one.credit.mean(axis=1): mean(w, v), len(one.questions))
+            found = means(one.credit.mean(axis=1))
             points.append(point(x, found, _said(way), cell))
     return Line(ladder.label, tuple(points), ladder.label, axes=axes(ladder))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from ..critics import budgets
-from ..critics.resample import Estimates, Floats, jointly, mean
+from ..critics.resample import Estimates, Floats, Statistic, jointly, means
 from ..labels import cap
 from ..ladders import Ladder, ladders, samples
 from ..results import CellResult
@@ -53,7 +55,7 @@ def exhibit(study: Study, published: bool = False) -> Exhibit:
         (Figure("How often each budget is a band's best", tuple(panels)),),
         (
             "Budgets, and the bands of difficulty, are chosen on half of each question's samples and measured on the "
-            "other half, over 20 halvings both ways. Naive: chosen and measured on the same samples, which counts luck.",
+            "other half, over 20 halvings both ways. Naive: chosen and measured on the same ones, which counts luck.",
             "ξ_UT: mean over wrong answers of 1 - T'/T, T' the tokens at which a smaller budget was first right. The "
             "last column is the same share of right answers: over-thinking.",
         ),
@@ -76,8 +78,8 @@ class _Arm:
         if self.usable:
             self.bands = self.estimate(lambda w: budgets.bands(w, self.credit, len(BANDS)))
 
-    def estimate(self, statistic: object) -> Estimates:
-        return jointly(statistic, self.credit.shape[1], draws=1000)  # type: ignore[arg-type]
+    def estimate(self, statistic: Statistic) -> Estimates:
+        return jointly(statistic, self.credit.shape[1], draws=1000)
 
 
 def _caps(one: _Arm) -> list[Row]:
@@ -88,7 +90,7 @@ def _caps(one: _Arm) -> list[Row]:
             rows.append(Row((*start, missing(cell), None)))
             continue
         at = one.cells.index(cell)
-        both = one.estimate(lambda w, v=np.stack([one.credit[at], one.tokens[at]]).mean(axis=2): mean(w, v))
+        both = means(np.stack([one.credit[at], one.tokens[at]]).mean(axis=2))
         rows.append(Row((*start, number(both[0], n=one.n, cell=cell), number(both[1], "tokens"))))
     return rows
 
@@ -116,7 +118,7 @@ def _elsewhere(one: _Arm, among: list[_Arm]) -> Slot:
     for other in among:
         alike = [cap(c) for c in other.cells] == [cap(c) for c in one.cells]
         if other.usable and other is not one and other.ladder.label == one.ladder.label and alike:
-            found = one.estimate(lambda w, held=other.credit: budgets.chosen_elsewhere(w, one.credit, held))
+            found = one.estimate(partial(budgets.chosen_elsewhere, credit=one.credit, choosing=other.credit))
             return number(found, n=f"chosen on {other.ladder.task}")
     return Number(None, why="no other task has the same budgets")
 
@@ -129,7 +131,9 @@ def _bands(one: _Arm) -> list[Row]:
     for i, name in enumerate(BANDS):
         found = one.bands[i]
         often = found.value[3:]
-        best = f"{cap(one.cells[int(often.argmax())]):,} ({100 * often.max():.0f} %)" if np.isfinite(often).all() else None
+        best = (
+            f"{cap(one.cells[int(often.argmax())]):,} ({100 * often.max():.0f} %)" if np.isfinite(often).all() else None
+        )
         measured = number(found[1], n=one.n), number(found[2], "points", exploratory=True)
         rows.append(Row((*start, name, number(found[0]), best, *measured)))
     return rows
@@ -140,7 +144,7 @@ def _waste(one: _Arm) -> Row:
     if not one.usable:
         return Row((*start, Number(None, why=one.why), *(None,) * 4))
     passed = np.stack(budgets.passed_by(one.credit))
-    shares = one.estimate(lambda w: mean(w, passed))
+    shares = means(passed)
     lost = one.estimate(lambda w: budgets.waste(w, one.credit, one.tokens))
     return Row(
         (

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from ..critics import endings
-from ..critics.resample import Estimates, Floats, jointly, mean, ratio
+from ..critics.resample import Floats, jointly, mean, means, ratio
 from ..labels import cap, extrapolation, extrapolation_label
 from ..ladders import Ladder, column, ladders, samples
 from ..study import Study
@@ -40,7 +42,11 @@ def exhibit(study: Study, published: bool = False) -> Exhibit:
             Table("Forced against natural answers of the same samples", GAP, tuple(gaps), notes),
             Table("Loops and backtracks with each further ignored end", LOOPS, tuple(loops), notes[:1]),
         ),
-        (Figure("Accuracy under caps, by how an answer is forced", tuple(Panel(t, tuple(x)) for t, x in panels.items())),),
+        (
+            Figure(
+                "Accuracy under caps, by how an answer is forced", tuple(Panel(t, tuple(x)) for t, x in panels.items())
+            ),
+        ),
         (
             "cut off: samples that the cap ends and that end by themselves under the largest; others have no natural "
             "answer. A natural end is never led in by words, so the arm without words is the common template.",
@@ -57,16 +63,14 @@ def _gap_rows(study: Study, ladder: Ladder) -> list[Row]:
             rows.append(Row((*start, missing(cell) if cell.missing else Number(None, why=ladder.why), *(None,) * 4)))
             continue
         base, one = samples(study, natural), samples(study, cell)
-        whole = jointly(lambda w, v=one.credit.mean(axis=1): mean(w, v), len(base.questions))
+        whole = means(one.credit.mean(axis=1))
         slots: list[Slot] = [number(whole, n=one.n, cell=cell)]
         if cell is natural:
             rows.append(Row((*start, *slots, None, None, None, None), "reference"))
             continue
         limit = np.array([cap(cell)], dtype=float)
-        found = jointly(
-            lambda w, b=base, c=one.credit[None], at=limit: endings.forced_gap(w, b.stop, b.credit, at, c)[:, 0],
-            len(base.questions),
-        )
+        gap = partial(endings.forced_gap, stop=base.stop, natural=base.credit, caps=limit, credit=one.credit[None])
+        found = jointly(gap, len(base.questions))[0]
         slots += [number(found[i], n=one.n) for i in range(3)]
         rows.append(Row((*start, *slots, number(found[3], "points", exploratory=True))))
     return rows
@@ -76,7 +80,10 @@ def _loop_rows(study: Study, ladder: Ladder) -> list[Row]:
     if not ladder.strings:
         return []
     rows = []
-    for cell in [*([ladder.natural] if ladder.natural else []), *(c for s in ladder.strings for c in ladder.ignores(s))]:
+    for cell in [
+        *([ladder.natural] if ladder.natural else []),
+        *(c for s in ladder.strings for c in ladder.ignores(s)),
+    ]:
         start: tuple[Slot, ...] = (ladder.task, ladder.label, extrapolation_label(extrapolation(cell)))
         if cell.missing is not None:
             rows.append(Row((*start, missing(cell), *(None,) * 4)))
@@ -86,11 +93,15 @@ def _loop_rows(study: Study, ladder: Ladder) -> list[Row]:
             for name in ("credit", "loop_tokens", "backtracks", "thinking_tokens", "injected_tokens")
         )
         loops = (column(study, cell, "loop_tokens") > 0).mean(axis=1)
-        found = _means(np.stack([credit, loops, looped, turned]))
-        pace = jointly(lambda w, t=turned, o=thought - injected: 100 * ratio(mean(w, t), mean(w, o)), len(credit))
+        found = means(np.stack([credit, loops, looped, turned]))
+        pace = jointly(partial(_pace, turned=turned, thought=thought - injected), len(credit))
         slots = (number(found[0], cell=cell), number(found[1]), number(found[2], "tokens"), number(found[3], "count"))
         rows.append(Row((*start, *slots, number(pace, "count")), "" if extrapolation(cell)[0] else "reference"))
     return rows
+
+
+def _pace(weights: Floats, turned: Floats, thought: Floats) -> Floats:
+    return 100 * ratio(mean(weights, turned), mean(weights, thought))
 
 
 def _lines(study: Study, ladder: Ladder) -> list[Line]:
@@ -98,10 +109,6 @@ def _lines(study: Study, ladder: Ladder) -> list[Line]:
     for cell in ladder.caps:
         if cell.missing is None:
             one = samples(study, cell)
-            found = _means(one.credit.mean(axis=1)[None])[0]
+            found = means(one.credit.mean(axis=1)[None])[0]
             points.append(point(float(one.thinking.mean()), found, f"cap {cap(cell):,}", cell))
     return [Line(ladder.label, tuple(points), ladder.label, axes=axes(ladder))] if points else []
-
-
-def _means(values: Floats) -> Estimates:
-    return jointly(lambda w: mean(w, values), values.shape[-1])

@@ -22,15 +22,24 @@ def number(
     value, low, high = (float(x) * SCALES.get(unit, 1.0) for x in (found.value, found.low, found.high))
     if not math.isfinite(value):
         return Number(None, unit, n=n, why="undefined: nothing to average")
-    ends = (low, high) if math.isfinite(low) and math.isfinite(high) else (None, None)
-    return Number(value, unit, *ends, n=n, exploratory=exploratory, cell=cell.key if cell else None)
+    inside = math.isfinite(low) and math.isfinite(high)
+    return Number(
+        value,
+        unit,
+        low if inside else None,
+        high if inside else None,
+        n=n,
+        exploratory=exploratory,
+        cell=cell.key if cell else None,
+    )
 
 
 def point(x: float, found: Estimates, label: str, cell: CellResult | None = None, scale: float = 100.0) -> Point:
     """A point of a figure; y in percent unless scaled otherwise."""
     low, high = float(found.low) * scale, float(found.high) * scale
-    ends = (low, high) if math.isfinite(low) and math.isfinite(high) else (None, None)
-    return Point(x, float(found.value) * scale, *ends, label=label, cell=cell.key if cell else None)
+    inside = math.isfinite(low) and math.isfinite(high)
+    ends = (low, high) if inside else (None, None)
+    return Point(x, float(found.value) * scale, ends[0], ends[1], label, cell.key if cell else None)
 
 
 def missing(cell: CellResult, unit: Unit = "%") -> Number:

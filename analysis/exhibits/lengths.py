@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from ..critics import endings
-from ..critics.resample import Estimates, Floats, jointly, mean
+from ..critics.resample import Estimates, Floats, jointly, means
 from ..ladders import Ladder, ladders, samples
 from ..study import Study
 from .base import Exhibit, Figure, Line, Number, Panel, Row, Slot, Table
@@ -28,10 +30,9 @@ def exhibit(study: Study, published: bool = False) -> Exhibit:
             continue
         one = samples(study, ladder.natural)
         ranks = endings.by_rank(one.credit, one.thinking).T
-        points = jointly(lambda w, v=ranks: mean(w, v), len(one.questions))
-        ends = np.stack([ranks[0], ranks[-1], ranks[-1] - ranks[0]])
-        short = jointly(lambda w, v=ends: mean(w, v), len(one.questions))
-        tokens = jointly(lambda w, o=one: endings.right_less_wrong(w, o.credit, o.thinking), len(one.questions))
+        points = means(ranks)
+        short = means(np.stack([ranks[0], ranks[-1], ranks[-1] - ranks[0]]))
+        tokens = jointly(partial(endings.right_less_wrong, credit=one.credit, tokens=one.thinking), len(one.questions))
         rows.append(
             Row(
                 (

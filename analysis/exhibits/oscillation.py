@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..critics import flips
-from ..critics.resample import Estimates, Floats, jointly, mean, ratio
+from ..critics.resample import Estimates, Floats, jointly, mean, means, ratio
 from ..labels import shown
 from ..ladders import Chain, Ladder, chain, independent, ladders
 from ..study import Study
@@ -14,7 +14,14 @@ from .estimates import RESAMPLED, absent, axes, number, point
 
 STEPS = ("task", "arm", "string", "ignored", "accuracy", "change", *flips.STEPS, "flips")
 SUMMARY = (
-    *("task", "arm", "string", "flips per ignored end", "flips between independent samples", "the first less the second"),
+    *(
+        "task",
+        "arm",
+        "string",
+        "flips per ignored end",
+        "flips between independent samples",
+        "the first less the second",
+    ),
     *("W→R", "of independent samples", "R→W", "of independent samples "),
 )
 TRAITS = (
@@ -70,8 +77,10 @@ def exhibit(study: Study, published: bool = False) -> Exhibit:
                 ("Dashed: how often two independent samples of a question differ.",),
             ),
         ),
-        tuple(dict.fromkeys(f"{one.source[0].upper()}{one.source[1:]}." for *_, one, _ in found if one is not None))
-        + ("A sample that reaches no further end keeps the answer it has.",),
+        (
+            *dict.fromkeys(f"{one.source[0].upper()}{one.source[1:]}." for *_, one, _ in found if one is not None),
+            "A sample that reaches no further end keeps the answer it has.",
+        ),
     )
 
 
@@ -80,8 +89,8 @@ def _step_rows(start: tuple[Slot, ...], one: Chain) -> list[Row]:
     parts = flips.steps(one.answers, one.right).mean(axis=2)  # (STEPS, questions, steps)
     changed = flips.flipped(one.answers).mean(axis=1)
     values = np.concatenate([right[1:][None], np.diff(right, axis=0)[None], parts.transpose(0, 2, 1), changed.T[None]])
-    found = _means(values)
-    first = _means(right[:1])
+    found = means(values)
+    first = means(right[:1])
     n = _n(one)
     rows = [Row((*start, "0", number(first[0], n=n), *(None,) * (len(STEPS) - 5)), "reference")]
     for j, ignored in enumerate(one.ignored[1:]):
@@ -92,22 +101,24 @@ def _step_rows(start: tuple[Slot, ...], one: Chain) -> list[Row]:
 
 
 def _summary_row(start: tuple[Slot, ...], one: Chain, null: tuple[np.ndarray, np.ndarray] | None) -> Row:
-    ours = np.vstack([flips.flipped(one.answers).mean(axis=(1, 2))[None], flips.steps(one.answers, one.right).mean((2, 3))])
+    ours = np.vstack(
+        [flips.flipped(one.answers).mean(axis=(1, 2))[None], flips.steps(one.answers, one.right).mean((2, 3))]
+    )
     if null is None:
         why = Number(None, why="no cell of this arm has several samples at the natural stop")
-        found = _means(ours)
+        found = means(ours)
         return Row((*start, number(found[0], n=_n(one)), why, None, number(found[1]), why, number(found[2]), why))
     disagree, again = flips.resampled(*null)
-    found = _means(np.vstack([ours[:3], disagree[None], again[:2], (ours[0] - disagree)[None]]))
+    found = means(np.vstack([ours[:3], disagree[None], again[:2], (ours[0] - disagree)[None]]))
     flip, to_right, to_wrong, apart, null_right, null_wrong = (number(found[i], n=_n(one)) for i in range(6))
     less = number(found[6], "points", exploratory=True)
     return Row((*start, flip, apart, less, to_right, null_right, to_wrong, null_wrong))
 
 
 def _traits_row(start: tuple[Slot, ...], one: Chain) -> Row:
-    found = _means(flips.traits(one.answers, one.right).mean(axis=2))
+    found = means(flips.traits(one.answers, one.right).mean(axis=2))
     by = {name: found[i] for i, name in enumerate(flips.TRAITS)}
-    natural = _means(one.right[..., 0].mean(axis=1)[None])[0]
+    natural = means(one.right[..., 0].mean(axis=1)[None])[0]
     where, tokens = (_share_of(values) for values in flips.first_right(one.right, one.at))
     return Row(
         (
@@ -128,18 +139,14 @@ def _share_of(values: Floats) -> Estimates:
     return jointly(lambda w: ratio(mean(w, total), mean(w, count)), len(values))
 
 
-def _means(values: Floats) -> Estimates:
-    return jointly(lambda w: mean(w, values), values.shape[-1])
-
-
 def _line(ladder: Ladder, string: str, one: Chain) -> Line:
-    found = _means(flips.flipped(one.answers).mean(axis=1).T)
+    found = means(flips.flipped(one.answers).mean(axis=1).T)
     points = tuple(point(k, found[j], f"after {k} ignored ends") for j, k in enumerate(one.ignored[1:]))
     return Line(f"{ladder.label}, “{string}”", points, ladder.label, string, axes=axes(ladder))
 
 
 def _null_line(ladder: Ladder, one: Chain, null: tuple[np.ndarray, np.ndarray]) -> Line:
-    found = _means(flips.resampled(*null)[0][None])[0]
+    found = means(flips.resampled(*null)[0][None])[0]
     ends: list[Point] = [point(k, found, "two independent samples") for k in (one.ignored[1], one.ignored[-1])]
     return Line(f"{ladder.label}, drawn again", tuple(ends), ladder.label, dashed=True, axes=axes(ladder))
 

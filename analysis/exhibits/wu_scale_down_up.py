@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from ..critics import split
-from ..critics.resample import Estimates, Floats, jointly, mean
+from ..critics.resample import Estimates, Floats, Statistic, jointly, means
 from ..labels import cap, extrapolation, extrapolation_label
 from ..ladders import Ladder, ladders, samples
 from ..results import CellResult
@@ -84,11 +86,13 @@ class _Arm:
         for string, cells in self.ups.items():
             got = [samples(study, cell) for cell in cells]
             if got:
-                credit, tokens = (np.stack([getattr(g, name).mean(axis=1) for g in got]) for name in ("credit", "thinking"))
+                credit, tokens = (
+                    np.stack([getattr(g, name).mean(axis=1) for g in got]) for name in ("credit", "thinking")
+                )
                 self.extended[string] = credit, tokens
 
-    def estimate(self, statistic: object) -> Estimates:
-        return jointly(statistic, len(self.base.questions))  # type: ignore[arg-type]
+    def estimate(self, statistic: Statistic) -> Estimates:
+        return jointly(statistic, len(self.base.questions))
 
 
 def _down_rows(one: _Arm) -> list[Row]:
@@ -119,7 +123,7 @@ def _up_rows(one: _Arm) -> list[Row]:
                 continue
             credit = one.extended[string][0][done.index(cell)]
             change = credit - one.base.credit.mean(axis=1)
-            both = one.estimate(lambda w, v=np.stack([credit, change]): mean(w, v))
+            both = means(np.stack([credit, change]))
             rows.append(
                 Row((*start, number(both[0], n=one.base.n, cell=cell), number(both[1], "points", exploratory=True)))
             )
@@ -134,10 +138,10 @@ def _slope_rows(one: _Arm) -> list[Row]:
     rows = []
     at_stop = one.base.credit.mean(axis=1)
     for string, (credit, tokens) in one.extended.items():
-        line = np.vstack([at_stop[None], credit]), np.vstack([one.base.thinking.mean(axis=1)[None], tokens])
-        up = one.estimate(lambda w, y=line[0], x=line[1]: split.slope(w, x, y))
-        naive = one.estimate(lambda w, y=credit: split.naive_peak_gain(w, at_stop, y))
-        held = one.estimate(lambda w, y=credit: split.peak_gain(w, at_stop, y))
+        points, lengths = np.vstack([at_stop, credit]), np.vstack([one.base.thinking.mean(axis=1), tokens])
+        up = one.estimate(partial(split.slope, tokens=lengths, credit=points))
+        naive = one.estimate(partial(split.naive_peak_gain, natural=at_stop, extended=credit))
+        held = one.estimate(partial(split.peak_gain, natural=at_stop, extended=credit))
         label = f"{one.ladder.label}, “{string}”" if len(one.extended) > 1 else one.ladder.label
         gains = (number(naive, "points"), number(held, "points", n=one.base.n, exploratory=True))
         rows.append(Row((one.ladder.task, label, *down, number(up, "points"), *gains)))
@@ -145,13 +149,13 @@ def _slope_rows(one: _Arm) -> list[Row]:
 
 
 def _by_tokens(one: _Arm) -> list[Line]:
-    label, at = one.ladder.label, one.tokens.mean(axis=1)
-    points = [point(at[i], one.parts[i, 3], _cell_label(c), c) for i, c in enumerate(one.caps)]
+    label, down = one.ladder.label, one.tokens.mean(axis=1)
+    points = [point(down[i], one.parts[i, 3], _cell_label(c), c) for i, c in enumerate(one.caps)]
     lines = [Line(label, tuple(points), label, axes=axes(one.ladder))]
     for string, (credit, tokens) in one.extended.items():
-        found = one.estimate(lambda w, y=credit: mean(w, y))
-        means = tokens.mean(axis=1)
-        beyond = [point(means[i], found[i], _cell_label(c), c) for i, c in enumerate(one.ups[string])]
+        found = means(credit)
+        at = tokens.mean(axis=1)
+        beyond = [point(at[i], found[i], _cell_label(c), c) for i, c in enumerate(one.ups[string])]
         name = f"{label}, “{string}”"
         lines.append(Line(name, (points[-1], *beyond), label, string, dashed=True, axes=axes(one.ladder)))
     return lines

@@ -59,9 +59,7 @@ def contrast_runs(a: ArrayLike, b: ArrayLike, confidence: float = 0.95) -> Contr
         )
     half = float(t.ppf((1 + confidence) / 2, df)) * error
     p = float(2 * t.sf(abs(estimate) / error, df))
-    return Contrast(
-        estimate, estimate - half, estimate + half, p, n, (len(first), len(second)), _level(rules), df
-    )
+    return Contrast(estimate, estimate - half, estimate + half, p, n, (len(first), len(second)), _level(rules), df)
 
 
 def _variance(differences: Floats, arms: tuple[Floats, ...]) -> tuple[float, float]:

@@ -1,0 +1,238 @@
+"""Exhibits of what critics ask, over planted sweeps of their own experiments."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from s1sweep.analysis import ladders
+from s1sweep.analysis.exhibits import NAMES, exhibit
+from s1sweep.analysis.exhibits.base import Exhibit, Number, Row, Table
+from s1sweep.analysis.study import Study
+from s1sweep.errors import UserError
+from s1sweep.spec import CellSpec
+from tests.helpers import ROOT, compose
+from tests.planted import World, plant
+
+OURS = (
+    *("attribution", "best_budget", "endings", "iso_tokens", "lengths", "oscillation", "subset_control"),
+    "wu_scale_down_up",
+)
+
+
+def made(root: Path, name: str, *overrides: str, **how: Any) -> Exhibit:
+    return exhibit(name, Study.of(plant(root, f"experiment={name}", *overrides, **how)))
+
+
+def numbers(found: Exhibit) -> Iterator[Number]:
+    for table in found.tables:
+        for row in table.rows:
+            yield from (slot for slot in row.slots if isinstance(slot, Number))
+
+
+def under(table: Table, row: Row, column: str) -> float:
+    slot = row.slots[table.columns.index(column)]
+    assert isinstance(slot, Number) and slot.value is not None, (column, slot)
+    return slot.value
+
+
+def slot(table: Table, row: Row, column: str) -> Number:
+    found = row.slots[table.columns.index(column)]
+    assert isinstance(found, Number)
+    return found
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_each_experiment_fills_its_exhibit(root: Path, name: str) -> None:
+    found = made(root, name)
+    assert found.name == name and found.source and found.tables and found.figures
+    for table in found.tables:
+        assert table.rows
+        assert all(len(row.slots) == len(table.columns) for row in table.rows), table.title
+    said = list(numbers(found))
+    assert said and not [one for one in said if one.value is None and not one.why]
+    for one in said:
+        if one.value is not None:
+            assert math.isfinite(one.value)
+            assert (one.low is None) == (one.high is None)
+            assert one.low is None or one.high is None or one.low <= one.high
+    for figure in found.figures:
+        assert all(panel.lines and all(line.points for line in panel.lines) for panel in figure.panels)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_missing_cell_is_shown_with_its_reason(root: Path, name: str) -> None:
+    lost: list[str] = []
+
+    def first(cell: CellSpec) -> bool:
+        lost.append("" if lost else "x")
+        return bool(lost[-1])
+
+    found = made(root, name, missing=first)
+    assert "lost GPU" in str(found)
+    assert all(len(row.slots) == len(table.columns) for table in found.tables for row in table.rows)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_without_any_number_it_still_says_why(root: Path, name: str) -> None:
+    found = made(root, name, missing=lambda cell: True)
+    assert "lost GPU" in str(found.tables)
+    assert not [one for one in numbers(found) if one.value is not None]
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_sweep_without_its_cells_is_refused(root: Path, name: str) -> None:
+    with pytest.raises(UserError, match=f"experiment={name}"):
+        exhibit(name, Study.of(plant(root, "method=rejection", "sampling=sampled", missing=lambda cell: True)))
+
+
+def test_names_are_sorted_and_have_experiments() -> None:
+    assert set(OURS) <= set(NAMES)
+    assert list(NAMES) == sorted(NAMES)
+    assert all((ROOT / "conf" / "experiment" / f"{name}.yaml").exists() for name in OURS)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_both_scales_have_the_same_grids(name: str) -> None:
+    small, large = compose(f"experiment={name}"), compose(f"experiment={name}", "scale=paper")
+    assert small and large
+    assert len(small[0].claims) == len(large[0].claims)
+
+
+@pytest.mark.parametrize("name", ["attribution", "oscillation", "subset_control", "wu_scale_down_up"])
+def test_each_claim_has_cells_on_both_sides(root: Path, name: str) -> None:
+    study = Study.of(plant(root, f"experiment={name}", missing=lambda cell: True))
+    assert study.claims
+    for claim in study.claims:
+        for side in (claim.contrast, claim.baseline):
+            axes = {**claim.points, **side}
+            values = [value if isinstance(value, list | tuple) else [value] for value in axes.values()]
+            for at in product(*values):
+                assert study.where(**dict(zip(axes, at, strict=True))).cells, dict(zip(axes, at, strict=True))
+
+
+# --- what they say
+
+
+def test_caps_are_taken_apart_at_the_planted_stops(root: Path) -> None:
+    down, up, slopes = made(root, "wu_scale_down_up").tables
+    row = next(row for row in down.rows if row.slots[1] == "SFT" and row.slots[2] == "64")
+    # Stops are even over 20 ... 120; 64 tokens and the stop are one too many.
+    assert under(down, row, "ended, %") == pytest.approx(100 * 45 / 101, abs=15)
+    assert under(down, row, "accuracy of those") == pytest.approx(60, abs=25)
+    assert under(down, row, "of the forced") == pytest.approx(20, abs=15)
+    share = under(down, row, "ended, %") / 100
+    whole = share * under(down, row, "accuracy of those") + (1 - share) * under(down, row, "of the forced")
+    assert under(down, row, "accuracy") == pytest.approx(whole) == pytest.approx(under(down, row, "ceiling"))
+    assert {row.slots[1] for row in slopes.rows} == {"base", "SFT", "RL"}
+    for row in slopes.rows:
+        assert under(slopes, row, "down, points per doubling") > 5
+        held, naive = (under(slopes, row, slopes.columns[i]) for i in (6, 5))
+        assert held <= naive
+    assert len(up.rows) == 3 * 4
+
+
+def test_flips_are_the_planted_ones_and_the_identity_holds(root: Path) -> None:
+    steps, against, sequences = made(root, "oscillation", world=World(flip=0.25)).tables
+    for row in steps.rows:
+        if row.slots[3] != "0":
+            turned = under(steps, row, "W→R") - under(steps, row, "R→W")
+            assert under(steps, row, "change") == pytest.approx(turned)
+    for row in against.rows:
+        flips = slot(against, row, "flips per ignored end")
+        assert flips.low is not None and flips.high is not None and flips.low - 2 < 25 < flips.high + 2
+        # Natural answers are right in 60 %, so two samples differ in 2 x 0.6 x 0.4.
+        assert under(against, row, "flips between independent samples") == pytest.approx(48, abs=6)
+        less = slot(against, row, "the first less the second")
+        assert less.high is not None and less.high < 0 and less.exploratory
+    for row in sequences.rows:
+        assert under(sequences, row, "any") >= under(sequences, row, "last")
+        assert under(sequences, row, "revisits") == pytest.approx(under(sequences, row, "straight back"), abs=0.7)
+
+
+def test_probes_and_cells_tell_one_sequence(root: Path) -> None:
+    grid = ("task=tiny_calc", "task.limit=30", "method.max_thinking_tokens=512", "extrapolation=wait")
+    probed = plant(root / "a", *grid, "extrapolation.num_ignore=3", "method.probe_ends=true")
+    cells = plant(root / "b", *grid, "extrapolation.num_ignore=0,1,2,3")
+    (one,), (other,) = (ladders.ladders(Study.of(sweep), "oscillation") for sweep in (probed, cells))
+    first, second = ladders.chain(Study.of(probed), one, "Wait"), ladders.chain(Study.of(cells), other, "Wait")
+    assert first is not None and second is not None
+    assert first.ignored == second.ignored == (0, 1, 2, 3) and first.source != second.source
+    np.testing.assert_array_equal(first.answers, second.answers)
+    np.testing.assert_array_equal(first.right, second.right)
+    np.testing.assert_array_equal(first.at, second.at)
+
+
+def test_a_sample_that_reaches_no_further_end_keeps_its_answer(root: Path) -> None:
+    grid = ("task=tiny_calc", "method.max_thinking_tokens=64", "extrapolation=wait", "extrapolation.num_ignore=4")
+    study = Study.of(plant(root, *grid, "method.probe_ends=true"))
+    (ladder,) = ladders.ladders(study, "oscillation")
+    found = ladders.chain(study, ladder, "Wait")
+    assert found is not None and found.at.max() == 64
+    never = found.at[..., 0] == 64  # cut before the first end
+    assert never.any() and (found.answers[never] == found.answers[never][:, :1]).all()
+
+
+def test_a_planted_gain_is_attributed(root: Path) -> None:
+    def skill(cell: CellSpec) -> float:
+        return 0.0 if cell.train.kind == "none" else 0.35
+
+    _, gains = made(root, "attribution", world=World(natural=0.4, flip=0.0, skill=skill)).tables
+    waits = [row for row in gains.rows if "Wait" in str(row.slots[2])]
+    assert len(waits) == 2 * 3
+    for row in waits:
+        training, forcing, both = (slot(gains, row, name) for name in ("training", "forcing", "both"))
+        assert training.low is not None and training.low > 0
+        assert forcing.value == pytest.approx(0, abs=1e-9)  # answers never change here
+        assert both.value == pytest.approx((training.value or 0) + (forcing.value or 0))
+
+
+def test_headroom_is_not_counted_from_luck(root: Path) -> None:
+    _, routes, *_ = made(root, "best_budget", world=World(natural=0.5, forced=0.5)).tables
+    for row in routes.rows:
+        honest = slot(routes, row, "headroom")
+        assert honest.low is not None and honest.low < 1
+        assert under(routes, row, "headroom, naive") > 20 > (honest.value or 0)
+        assert slot(routes, row, "budget chosen on another task").n in ("chosen on tiny_hard", "chosen on tiny_dev")
+
+
+def test_parallel_is_bought_with_the_same_tokens(root: Path) -> None:
+    (table,) = made(root, "iso_tokens", "task.limit=24").tables
+    kinds = {str(row.slots[2]).split(",")[0] for row in table.rows}
+    assert kinds == {"tokens decoded", "latency", "KV memory"}
+    for row in table.rows:
+        gain = under(table, row, "parallel less sequential")
+        assert gain == pytest.approx(under(table, row, "parallel") - under(table, row, "sequential"))
+    dear = [row for row in table.rows if "(8×" in str(row.slots[3]) and row.slots[2] == "tokens decoded"]
+    assert "best" in str(dear[0].slots[-1])  # scores know the truth here
+
+
+def test_ranks_know_that_length_says_nothing_here(root: Path) -> None:
+    (table,) = made(root, "lengths").tables
+    gaps = [slot(table, row, "longest less shortest") for row in table.rows]
+    inside = [(gap.low or 0) <= 0 <= (gap.high or 0) for gap in gaps]
+    assert len(gaps) == 9 and sum(inside) >= 7
+
+
+def test_forced_answers_fall_short_of_natural_ones_as_planted(root: Path) -> None:
+    gap, loops = made(root, "endings").tables
+    rows = [row for row in gap.rows if row.slots[2] == "32"]
+    assert {row.slots[1] for row in rows} >= {"s1_readme, forced by “Final Answer:”"}
+    for row in rows:
+        assert under(gap, row, "the first less the second") == pytest.approx(20 - 60, abs=20)
+    looping = [row for row in loops.rows if row.slots[2] == '4× "Wait"']
+    assert looping and all(under(loops, row, "that loop, %") > 90 for row in looping)
+
+
+def test_each_subset_has_its_curve(root: Path) -> None:
+    (table,) = made(root, "subset_control").tables
+    assert len(table.rows) == 5
+    for row in table.rows:
+        assert under(table, row, "Control") == 100
+        assert under(table, row, "slope per doubling") > 3

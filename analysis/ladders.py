@@ -105,9 +105,11 @@ def arm_names(cells: Sequence[CellResult]) -> list[str]:
     """What tells each cell's arm from the others', without the task: `SFT, random 256, greedy`."""
     arms = [arm(cell) for cell in cells]
     prefix = [cell.spec["method"].get("forced_answer_prefix") for cell in cells]
+    trained = {cell.spec["model"]["name"] for cell, which in zip(cells, arms, strict=True) if which is not None}
     columns: list[list[str]] = [
         [cell.spec["model"]["name"] for cell in cells],
-        [TRAININGS[cell.spec["train"]["kind"]] for cell in cells],
+        # A base is what another arm was trained from; other models stand for themselves.
+        [TRAININGS[cell.spec["train"]["kind"]] if cell.spec["model"]["name"] in trained else "" for cell in cells],
         ["" if which is None else arm_label(which, arms) for which in arms],
         [cell.spec["method"].get("dialect", cell.spec["method"]["kind"]) for cell in cells],
         [f"forced by “{text}”" if text else "forced without words" for text in prefix],
@@ -115,7 +117,7 @@ def arm_names(cells: Sequence[CellResult]) -> list[str]:
     ]
     varying = [column for column in columns if len({text for text in column if text}) > 1]
     if not varying:
-        varying = [columns[1]]
+        return [TRAININGS[cell.spec["train"]["kind"]] for cell in cells]
     return [", ".join(text for text in row if text) for row in zip(*varying, strict=True)]
 
 
@@ -156,7 +158,8 @@ def column(study: Study, cell: CellResult, name: str) -> Floats:
 class Chain:
     """The answers on the way, (questions, samples, points): classes, whether right, thinking tokens so far.
 
-    `ignored`: ends ignored at each point, 0 first. `source` says where the answers were read.
+    `ignored`: ends ignored at each point, 0 first. `source` says where the answers were read. A sample that reaches no
+    further end stays at the point it has reached.
     """
 
     answers: NDArray[np.int64]
@@ -165,11 +168,16 @@ class Chain:
     ignored: tuple[int, ...]
     source: str
 
+    @property
+    def went_on(self) -> NDArray[np.bool_]:
+        """(questions, samples, points - 1): whether there was an end to ignore, so that thinking went on."""
+        return np.asarray(self.at[..., 1:] != self.at[..., :-1])
+
 
 def chain(study: Study, ladder: Ladder, string: str) -> Chain | None:
     """All answers while ends are ignored: from the probes of the longest cell if it has them, else from the cells.
 
-    A sample that reaches no further end keeps the answer it has. None where fewer than two points have numbers.
+    None where fewer than two points have numbers.
     """
     rungs = [cell for cell in ladder.ignores(string) if cell.missing is None]
     probed = [cell for cell in rungs if cell.spec["method"].get("probe_ends")]

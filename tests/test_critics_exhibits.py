@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import cache
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from s1sweep.analysis import ladders
 from s1sweep.analysis.exhibits import NAMES, exhibit
 from s1sweep.analysis.exhibits.base import Exhibit, Number, Row, Table
+from s1sweep.analysis.results import CellResult
 from s1sweep.analysis.study import Study
 from s1sweep.errors import UserError
 from s1sweep.spec import CellSpec
@@ -26,8 +28,23 @@ OURS = (
 )
 
 
-def made(root: Path, name: str, *overrides: str, **how: Any) -> Exhibit:
-    return exhibit(name, Study.of(plant(root, f"experiment={name}", *overrides, **how)))
+@pytest.fixture(scope="module")
+def studies(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Study]:
+    """The study of each experiment in the plain world, planted once."""
+
+    @cache
+    def study(name: str) -> Study:
+        return Study.of(plant(tmp_path_factory.mktemp(name), f"experiment={name}"))
+
+    return study
+
+
+def without(study: Study, lost: Callable[[int, CellResult], bool]) -> Study:
+    cells = [
+        replace(cell, missing="decode failed: lost GPU", accuracy=None, grades=None) if lost(i, cell) else cell
+        for i, cell in enumerate(study.cells)
+    ]
+    return Study(study.store, cells, study.claims, study.name)
 
 
 def numbers(found: Exhibit) -> Iterator[Number]:
@@ -49,8 +66,8 @@ def slot(table: Table, row: Row, column: str) -> Number:
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_each_experiment_fills_its_exhibit(root: Path, name: str) -> None:
-    found = made(root, name)
+def test_each_experiment_fills_its_exhibit(studies: Callable[[str], Study], name: str) -> None:
+    found = exhibit(name, studies(name))
     assert found.name == name and found.source and found.tables and found.figures
     for table in found.tables:
         assert table.rows
@@ -67,29 +84,24 @@ def test_each_experiment_fills_its_exhibit(root: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_a_missing_cell_is_shown_with_its_reason(root: Path, name: str) -> None:
-    lost: list[str] = []
-
-    def first(cell: CellSpec) -> bool:
-        lost.append("" if lost else "x")
-        return bool(lost[-1])
-
-    found = made(root, name, missing=first)
+def test_a_missing_cell_is_shown_with_its_reason(studies: Callable[[str], Study], name: str) -> None:
+    found = exhibit(name, without(studies(name), lambda i, cell: i == 0))
     assert "lost GPU" in str(found)
     assert all(len(row.slots) == len(table.columns) for table in found.tables for row in table.rows)
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_without_any_number_it_still_says_why(root: Path, name: str) -> None:
-    found = made(root, name, missing=lambda cell: True)
+def test_without_any_number_it_still_says_why(studies: Callable[[str], Study], name: str) -> None:
+    found = exhibit(name, without(studies(name), lambda i, cell: True))
     assert "lost GPU" in str(found.tables)
     assert not [one for one in numbers(found) if one.value is not None]
+    assert all(len(row.slots) == len(table.columns) for table in found.tables for row in table.rows)
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_a_sweep_without_its_cells_is_refused(root: Path, name: str) -> None:
+def test_a_sweep_without_its_cells_is_refused(studies: Callable[[str], Study], name: str) -> None:
     with pytest.raises(UserError, match=f"experiment={name}"):
-        exhibit(name, Study.of(plant(root, "method=rejection", "sampling=sampled", missing=lambda cell: True)))
+        exhibit(name, studies("lengths").where(lambda cell: False))
 
 
 def test_names_are_sorted_and_have_experiments() -> None:
@@ -106,8 +118,8 @@ def test_both_scales_have_the_same_grids(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["attribution", "oscillation", "subset_control", "wu_scale_down_up"])
-def test_each_claim_has_cells_on_both_sides(root: Path, name: str) -> None:
-    study = Study.of(plant(root, f"experiment={name}", missing=lambda cell: True))
+def test_each_claim_has_cells_on_both_sides(studies: Callable[[str], Study], name: str) -> None:
+    study = studies(name)
     assert study.claims
     for claim in study.claims:
         for side in (claim.contrast, claim.baseline):
@@ -120,8 +132,8 @@ def test_each_claim_has_cells_on_both_sides(root: Path, name: str) -> None:
 # --- what they say
 
 
-def test_caps_are_taken_apart_at_the_planted_stops(root: Path) -> None:
-    down, up, slopes = made(root, "wu_scale_down_up").tables
+def test_caps_are_taken_apart_at_the_planted_stops(studies: Callable[[str], Study]) -> None:
+    down, up, slopes = exhibit("wu_scale_down_up", studies("wu_scale_down_up")).tables
     row = next(row for row in down.rows if row.slots[1] == "SFT" and row.slots[2] == "64")
     # Stops are even over 20 ... 120; 64 tokens and the stop are one too many.
     assert under(down, row, "ended, %") == pytest.approx(100 * 45 / 101, abs=15)
@@ -138,8 +150,8 @@ def test_caps_are_taken_apart_at_the_planted_stops(root: Path) -> None:
     assert len(up.rows) == 3 * 4
 
 
-def test_flips_are_the_planted_ones_and_the_identity_holds(root: Path) -> None:
-    steps, against, sequences = made(root, "oscillation", world=World(flip=0.25)).tables
+def test_flips_are_the_planted_ones_and_the_identity_holds(studies: Callable[[str], Study]) -> None:
+    steps, against, sequences = exhibit("oscillation", studies("oscillation")).tables
     for row in steps.rows:
         if row.slots[3] != "0":
             turned = under(steps, row, "W→R") - under(steps, row, "R→W")
@@ -183,7 +195,8 @@ def test_a_planted_gain_is_attributed(root: Path) -> None:
     def skill(cell: CellSpec) -> float:
         return 0.0 if cell.train.kind == "none" else 0.35
 
-    _, gains = made(root, "attribution", world=World(natural=0.4, flip=0.0, skill=skill)).tables
+    world = World(natural=0.4, flip=0.0, skill=skill)
+    _, gains = exhibit("attribution", Study.of(plant(root, "experiment=attribution", world=world))).tables
     waits = [row for row in gains.rows if "Wait" in str(row.slots[2])]
     assert len(waits) == 2 * 3
     for row in waits:
@@ -194,7 +207,8 @@ def test_a_planted_gain_is_attributed(root: Path) -> None:
 
 
 def test_headroom_is_not_counted_from_luck(root: Path) -> None:
-    _, routes, *_ = made(root, "best_budget", world=World(natural=0.5, forced=0.5)).tables
+    world = World(natural=0.5, forced=0.5)
+    _, routes, *_ = exhibit("best_budget", Study.of(plant(root, "experiment=best_budget", world=world))).tables
     for row in routes.rows:
         honest = slot(routes, row, "headroom")
         assert honest.low is not None and honest.low < 1
@@ -202,8 +216,8 @@ def test_headroom_is_not_counted_from_luck(root: Path) -> None:
         assert slot(routes, row, "budget chosen on another task").n in ("chosen on tiny_hard", "chosen on tiny_dev")
 
 
-def test_parallel_is_bought_with_the_same_tokens(root: Path) -> None:
-    (table,) = made(root, "iso_tokens", "task.limit=24").tables
+def test_parallel_is_bought_with_the_same_tokens(studies: Callable[[str], Study]) -> None:
+    (table,) = exhibit("iso_tokens", studies("iso_tokens")).tables
     kinds = {str(row.slots[2]).split(",")[0] for row in table.rows}
     assert kinds == {"tokens decoded", "latency", "KV memory"}
     for row in table.rows:
@@ -213,15 +227,15 @@ def test_parallel_is_bought_with_the_same_tokens(root: Path) -> None:
     assert "best" in str(dear[0].slots[-1])  # scores know the truth here
 
 
-def test_ranks_know_that_length_says_nothing_here(root: Path) -> None:
-    (table,) = made(root, "lengths").tables
+def test_ranks_know_that_length_says_nothing_here(studies: Callable[[str], Study]) -> None:
+    (table,) = exhibit("lengths", studies("lengths")).tables
     gaps = [slot(table, row, "longest less shortest") for row in table.rows]
     inside = [(gap.low or 0) <= 0 <= (gap.high or 0) for gap in gaps]
     assert len(gaps) == 9 and sum(inside) >= 7
 
 
-def test_forced_answers_fall_short_of_natural_ones_as_planted(root: Path) -> None:
-    gap, loops = made(root, "endings").tables
+def test_forced_answers_fall_short_of_natural_ones_as_planted(studies: Callable[[str], Study]) -> None:
+    gap, loops = exhibit("endings", studies("endings")).tables
     rows = [row for row in gap.rows if row.slots[2] == "32"]
     assert {row.slots[1] for row in rows} >= {"s1_readme, forced by “Final Answer:”"}
     for row in rows:
@@ -230,8 +244,8 @@ def test_forced_answers_fall_short_of_natural_ones_as_planted(root: Path) -> Non
     assert looping and all(under(loops, row, "that loop, %") > 90 for row in looping)
 
 
-def test_each_subset_has_its_curve(root: Path) -> None:
-    (table,) = made(root, "subset_control").tables
+def test_each_subset_has_its_curve(studies: Callable[[str], Study]) -> None:
+    (table,) = exhibit("subset_control", studies("subset_control")).tables
     assert len(table.rows) == 5
     for row in table.rows:
         assert under(table, row, "Control") == 100

@@ -25,7 +25,7 @@ def exhibit(study: Study, published: bool = False) -> Exhibit:
     ways = sorted({_way(cell) for one in found for cell in one.cells}, key=lambda way: (way[1] > 0, -way[0], way[1:]))
     notes = (RESAMPLED, *(note for one in found for note in absent(one)))
     columns = ("task", "arm", *(_said(way) for way in ways))
-    levels = [_level_row(study, one, ways) for one in found]
+    levels = [_level_row(study, one, ways, one is tasks[one.task][0]) for one in found]
     gains = [row for ladder in tasks.values() for row in _gain_rows(study, ladder, ways)]
     panels = [
         Panel(
@@ -68,7 +68,7 @@ def _cells(ladder: Ladder) -> dict[Way, CellResult]:
     return {_way(cell): cell for cell in ladder.cells}
 
 
-def _level_row(study: Study, ladder: Ladder, ways: list[Way]) -> Row:
+def _level_row(study: Study, ladder: Ladder, ways: list[Way], first: bool) -> Row:
     cells = _cells(ladder)
     slots: list[Slot] = [ladder.task, ladder.label]
     for way in ways:
@@ -79,7 +79,7 @@ def _level_row(study: Study, ladder: Ladder, ways: list[Way]) -> Row:
         one = samples(study, cell)
         found = means(one.credit.mean(axis=1))
         slots.append(number(found, n=one.n, cell=cell))
-    return Row(tuple(slots), "reference" if ladder.cells[0].spec["train"]["kind"] == "none" else "")
+    return Row(tuple(slots), "reference" if first else "")
 
 
 def _gain_rows(study: Study, arms: list[Ladder], ways: list[Way]) -> list[Row]:

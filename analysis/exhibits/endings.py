@@ -71,7 +71,9 @@ def _gap_rows(study: Study, ladder: Ladder) -> list[Row]:
         limit = np.array([cap(cell)], dtype=float)
         gap = partial(endings.forced_gap, stop=base.stop, natural=base.credit, caps=limit, credit=one.credit[None])
         found = jointly(gap, len(base.questions))[0]
-        slots += [number(found[i], n=one.n) for i in range(3)]
+        cut = (base.stop > limit[0]) & np.isfinite(base.stop)
+        n, of = f"{cut.sum()} of {cut.size} answers", int(cut.any(axis=1).sum())
+        slots += [number(found[0], n=one.n), *(number(found[i], n=n, of=of) for i in (1, 2))]
         rows.append(Row((*start, *slots, number(found[3], "points", exploratory=True))))
     return rows
 

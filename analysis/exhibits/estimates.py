@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from ..critics.resample import Estimates
+from ..intervals import wilson
 from ..labels import cap, extrapolation, extrapolation_label
 from ..ladders import Ladder
 from ..results import CellResult
@@ -16,22 +17,25 @@ RESAMPLED = "Intervals: 95 %, percentile bootstrap over questions, the same resa
 
 
 def number(
-    found: Estimates, unit: Unit = "%", n: str | None = None, cell: CellResult | None = None, exploratory: bool = False
+    found: Estimates,
+    unit: Unit = "%",
+    n: str | None = None,
+    cell: CellResult | None = None,
+    exploratory: bool = False,
+    of: int = 0,
 ) -> Number:
-    """One estimate, shares to percent or points where those are the unit; without a value where it is undefined."""
-    value, low, high = (float(x) * SCALES.get(unit, 1.0) for x in (found.value, found.low, found.high))
+    """One estimate, shares to percent or points where those are the unit; without a value where it is undefined.
+
+    Where resampling `of` questions leaves an interval without width, because all agree, it is Wilson's of a share.
+    """
+    value, low, high = (float(x) for x in (found.value, found.low, found.high))
     if not math.isfinite(value):
         return Number(None, unit, n=n, why="undefined: nothing to average")
-    inside = math.isfinite(low) and math.isfinite(high)
-    return Number(
-        value,
-        unit,
-        low if inside else None,
-        high if inside else None,
-        n=n,
-        exploratory=exploratory,
-        cell=cell.key if cell else None,
-    )
+    if of and low == high and 0 <= value <= 1:
+        low, high = wilson(value * of, of)
+    inside, scale = math.isfinite(low) and math.isfinite(high), SCALES.get(unit, 1.0)
+    ends = (low * scale, high * scale) if inside else (None, None)
+    return Number(value * scale, unit, ends[0], ends[1], n, None, exploratory, None, cell.key if cell else None)
 
 
 def point(x: float, found: Estimates, label: str, cell: CellResult | None = None, scale: float = 100.0) -> Point:

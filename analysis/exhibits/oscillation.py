@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from ..critics import flips
@@ -12,7 +14,7 @@ from ..study import Study
 from .base import Exhibit, Figure, Line, Number, Panel, Point, Row, Slot, Table
 from .estimates import RESAMPLED, absent, axes, number, point
 
-STEPS = ("task", "arm", "string", "ignored", "accuracy", "change", *flips.STEPS, "flips")
+STEPS = ("task", "arm", "string", "ignored", "accuracy", "change", *flips.STEPS, "flips", "that went on")
 SUMMARY = (
     *(
         "task",
@@ -79,7 +81,8 @@ def exhibit(study: Study, published: bool = False) -> Exhibit:
         ),
         (
             *dict.fromkeys(f"{one.source[0].upper()}{one.source[1:]}." for *_, one, _ in found if one is not None),
-            "A sample that reaches no further end keeps the answer it has.",
+            "A sample that reaches no further end keeps the answer it has, so that changes add up; the comparison with "
+            "independent samples counts only those that went on. These are drawn at the sampled arm's temperature.",
         ),
     )
 
@@ -88,31 +91,44 @@ def _step_rows(start: tuple[Slot, ...], one: Chain) -> list[Row]:
     right = one.right.mean(axis=1).T
     parts = flips.steps(one.answers, one.right).mean(axis=2)  # (STEPS, questions, steps)
     changed = flips.flipped(one.answers).mean(axis=1)
-    values = np.concatenate([right[1:][None], np.diff(right, axis=0)[None], parts.transpose(0, 2, 1), changed.T[None]])
-    found = means(values)
+    rest = np.stack([changed.T, one.went_on.mean(axis=1).T])
+    found = means(np.concatenate([right[1:][None], np.diff(right, axis=0)[None], parts.transpose(0, 2, 1), rest]))
     first = means(right[:1])
     n = _n(one)
     rows = [Row((*start, "0", number(first[0], n=n), *(None,) * (len(STEPS) - 5)), "reference")]
     for j, ignored in enumerate(one.ignored[1:]):
         change = number(found[1, j], "points", exploratory=True)
-        others = (number(found[i, j]) for i in range(2, len(values)))
+        others = (number(found[i, j]) for i in range(2, len(found.value)))
         rows.append(Row((*start, f"{ignored}", number(found[0, j], n=n), change, *others)))
     return rows
 
 
 def _summary_row(start: tuple[Slot, ...], one: Chain, null: tuple[np.ndarray, np.ndarray] | None) -> Row:
-    ours = np.vstack(
-        [flips.flipped(one.answers).mean(axis=(1, 2))[None], flips.steps(one.answers, one.right).mean((2, 3))]
-    )
-    if null is None:
+    """Flips and turns of the samples that went on: one that has nothing left to ignore has not made up its mind."""
+    parts = np.concatenate([flips.flipped(one.answers)[None], flips.steps(one.answers, one.right)[:2]])
+    made = (parts * one.went_on).sum(axis=(2, 3))
+    chances = one.went_on.sum(axis=(1, 2)).astype(float)
+    apart = None
+    if null is not None:
+        differ, turns = flips.resampled(*null)
+        apart = np.vstack([differ, turns[:2]])
+    found = jointly(partial(_against, made=made, chances=chances, apart=apart), len(chances))
+    ours = [number(found[i], n=_n(one)) for i in range(3)]
+    if apart is None:
         why = Number(None, why="no cell of this arm has several samples at the natural stop")
-        found = means(ours)
-        return Row((*start, number(found[0], n=_n(one)), why, None, number(found[1]), why, number(found[2]), why))
-    disagree, again = flips.resampled(*null)
-    found = means(np.vstack([ours[:3], disagree[None], again[:2], (ours[0] - disagree)[None]]))
-    flip, to_right, to_wrong, apart, null_right, null_wrong = (number(found[i], n=_n(one)) for i in range(6))
+        return Row((*start, ours[0], why, None, ours[1], why, ours[2], why))
+    theirs = [number(found[i], n=_n(one)) for i in range(3, 6)]
     less = number(found[6], "points", exploratory=True)
-    return Row((*start, flip, apart, less, to_right, null_right, to_wrong, null_wrong))
+    return Row((*start, ours[0], theirs[0], less, ours[1], theirs[1], ours[2], theirs[2]))
+
+
+def _against(weights: Floats, made: Floats, chances: Floats, apart: Floats | None) -> Floats:
+    """(draws, 3 or 7): flips, W→R and R→W per end that was ignored, those of the null, and the first's difference."""
+    ours = ratio(mean(weights, made), mean(weights, chances)[:, None])
+    if apart is None:
+        return ours
+    theirs = mean(weights, apart)
+    return np.column_stack([ours, theirs, ours[:, 0] - theirs[:, 0]])
 
 
 def _traits_row(start: tuple[Slot, ...], one: Chain) -> Row:

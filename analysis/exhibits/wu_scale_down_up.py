@@ -91,6 +91,13 @@ class _Arm:
                 )
                 self.extended[string] = credit, tokens
 
+    def counts(self, cell: CellResult) -> list[tuple[str, int]]:
+        """What each of the parts is over, in words, and in how many questions."""
+        done = self.base.stop <= cap(cell)
+        of = [(f"{x.sum()} of {x.size} answers", int(x.any(axis=1).sum())) for x in (done, ~done)]
+        whole = (self.base.n, len(self.base.questions))
+        return [whole, *of, whole, whole]
+
     def estimate(self, statistic: Statistic) -> Estimates:
         return jointly(statistic, len(self.base.questions))
 
@@ -106,7 +113,7 @@ def _down_rows(one: _Arm) -> list[Row]:
             slots += [None, None, None, f"natural stops are not known: {one.ladder.why}", None]
         else:
             found = one.parts[one.caps.index(cell)]
-            slots += [number(found[i], n=one.base.n, cell=cell) for i in range(len(split.PARTS))]
+            slots += [number(found[i], n=n, cell=cell, of=of) for i, (n, of) in enumerate(one.counts(cell))]
         rows.append(Row(tuple(slots), "reference" if cell is one.natural else ""))
     return rows
 

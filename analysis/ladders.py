@@ -104,15 +104,19 @@ def _arm_key(cell: CellResult, *but: str) -> str:
 def arm_names(cells: Sequence[CellResult]) -> list[str]:
     """What tells each cell's arm from the others', without the task: `SFT, random 256, greedy`."""
     arms = [arm(cell) for cell in cells]
-    prefix = [cell.spec["method"].get("forced_answer_prefix") for cell in cells]
+    # In the README's dialect nothing leads into an answer.
+    prefix = [
+        None if cell.spec["method"]["dialect"] == "s1_readme" else cell.spec["method"]["forced_answer_prefix"]
+        for cell in cells
+    ]
     trained = {cell.spec["model"]["name"] for cell, which in zip(cells, arms, strict=True) if which is not None}
     columns: list[list[str]] = [
         [cell.spec["model"]["name"] for cell in cells],
         # A base is what another arm was trained from; other models stand for themselves.
         [TRAININGS[cell.spec["train"]["kind"]] if cell.spec["model"]["name"] in trained else "" for cell in cells],
         ["" if which is None else arm_label(which, arms) for which in arms],
-        [cell.spec["method"].get("dialect", cell.spec["method"]["kind"]) for cell in cells],
-        [f"forced by “{text}”" if text else "forced without words" for text in prefix],
+        [cell.spec["method"]["dialect"] for cell in cells],
+        ["" if text is None else f"forced by “{text}”" if text else "forced without words" for text in prefix],
         ["greedy" if cell.spec["sampling"]["temperature"] == 0 else "sampled" for cell in cells],
     ]
     varying = [column for column in columns if len({text for text in column if text}) > 1]

@@ -157,11 +157,11 @@ def test_flips_are_the_planted_ones_and_the_identity_holds(studies: Callable[[st
             turned = under(steps, row, "W→R") - under(steps, row, "R→W")
             assert under(steps, row, "change") == pytest.approx(turned)
     for row in against.rows:
-        flips = slot(against, row, "flips per ignored end")
+        flips = slot(against, row, "per ignored end")
         assert flips.low is not None and flips.high is not None and flips.low - 2 < 25 < flips.high + 2
         # Natural answers are right in 60 %, so two samples differ in 2 x 0.6 x 0.4.
-        assert under(against, row, "flips between independent samples") == pytest.approx(48, abs=6)
-        less = slot(against, row, "the first less the second")
+        assert under(against, row, "between independent samples") == pytest.approx(48, abs=6)
+        less = slot(against, row, "the first less the last")
         assert less.high is not None and less.high < 0 and less.exploratory
     for row in sequences.rows:
         assert under(sequences, row, "any") >= under(sequences, row, "last")
@@ -237,7 +237,7 @@ def test_ranks_know_that_length_says_nothing_here(studies: Callable[[str], Study
 def test_forced_answers_fall_short_of_natural_ones_as_planted(studies: Callable[[str], Study]) -> None:
     gap, loops = exhibit("endings", studies("endings")).tables
     rows = [row for row in gap.rows if row.slots[2] == "32"]
-    assert {row.slots[1] for row in rows} >= {"s1_readme, forced by “Final Answer:”"}
+    assert {row.slots[1] for row in rows} >= {"s1_readme", "s1_harness, forced without words"}
     for row in rows:
         assert under(gap, row, "the first less the second") == pytest.approx(20 - 60, abs=20)
     looping = [row for row in loops.rows if row.slots[2] == '4× "Wait"']

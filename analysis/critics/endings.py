@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .resample import Floats, mean, ratio
 
@@ -42,9 +43,9 @@ def right_less_wrong(weights: Floats, credit: Floats, tokens: Floats) -> Floats:
 
     Within a question, so that hard questions, long and wrong, do not decide it.
     """
-    right = credit >= 0.5
+    right: NDArray[np.bool_] = np.asarray(credit >= 0.5)
     both = right.any(axis=1) & ~right.all(axis=1)
-    parts = np.stack([right, ~right])
+    parts: NDArray[np.bool_] = np.stack([right, ~right])
     long = (parts * tokens).sum(axis=2) / np.maximum(parts.sum(axis=2), 1)
-    of_both = ratio(mean(weights, long * both), mean(weights, both[None].astype(float)))
+    of_both = ratio(mean(weights, long * both), mean(weights, np.array([both], dtype=float)))
     return np.column_stack([of_both, of_both[:, 0] - of_both[:, 1]])

@@ -20,14 +20,18 @@ DRAWS = 2000
 
 @dataclass(frozen=True)
 class Estimates:
-    """Values of a statistic and the ends of their 95 % intervals, all of the statistic's shape; NaN where undefined."""
+    """Values of a statistic and the ends of their 95 % intervals, all of the statistic's shape; NaN where undefined.
+
+    `questions`: how many were resampled.
+    """
 
     value: Floats
     low: Floats
     high: Floats
+    questions: int = 0
 
     def __getitem__(self, place: Any) -> Estimates:
-        return Estimates(self.value[place], self.low[place], self.high[place])
+        return Estimates(self.value[place], self.low[place], self.high[place], self.questions)
 
 
 def jointly(statistic: Statistic, questions: int, draws: int = DRAWS, seed: int = 0) -> Estimates:
@@ -45,7 +49,7 @@ def jointly(statistic: Statistic, questions: int, draws: int = DRAWS, seed: int 
         weights = resampled_weights(questions, draws, np.random.default_rng(seed))
         drawn = np.concatenate([statistic(batch) for batch in weights])
         low, high = np.nanquantile(drawn, [0.025, 0.975], axis=0)
-    return Estimates(np.asarray(value), np.asarray(low), np.asarray(high))
+    return Estimates(np.asarray(value), np.asarray(low), np.asarray(high), questions)
 
 
 def means(values: Floats, draws: int = DRAWS) -> Estimates:

@@ -26,12 +26,14 @@ def number(
 ) -> Number:
     """One estimate, shares to percent or points where those are the unit; without a value where it is undefined.
 
-    Where resampling `of` questions leaves an interval without width, because all agree, it is Wilson's of a share.
+    Where resampling leaves a share without width, because all questions agree, it has Wilson's interval; `of` says
+    over how many questions if not over all.
     """
     value, low, high = (float(x) for x in (found.value, found.low, found.high))
     if not math.isfinite(value):
         return Number(None, unit, n=n, why="undefined: nothing to average")
-    if of and low == high and 0 <= value <= 1:
+    of = of or found.questions
+    if unit == "%" and of and low == high and 0 <= value <= 1:
         low, high = wilson(value * of, of)
     inside, scale = math.isfinite(low) and math.isfinite(high), SCALES.get(unit, 1.0)
     ends = (low * scale, high * scale) if inside else (None, None)

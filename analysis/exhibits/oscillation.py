@@ -16,15 +16,8 @@ from .estimates import RESAMPLED, absent, axes, number, point
 
 STEPS = ("task", "arm", "string", "ignored", "accuracy", "change", *flips.STEPS, "flips", "that went on")
 SUMMARY = (
-    *(
-        "task",
-        "arm",
-        "string",
-        "flips per ignored end",
-        "flips between independent samples",
-        "the first less the second",
-    ),
-    *("W→R", "of independent samples", "R→W", "of independent samples "),
+    *("task", "arm", "string", "flips at the first ignored end", "per ignored end", "between independent samples"),
+    *("the first less the last", "W→R", "of independent samples", "R→W", "of independent samples "),
 )
 TRAITS = (
     *("task", "arm", "string", "accuracy at the natural stop", "last", "mode", "any", "flips", "answers"),
@@ -104,27 +97,32 @@ def _step_rows(start: tuple[Slot, ...], one: Chain) -> list[Row]:
 
 
 def _summary_row(start: tuple[Slot, ...], one: Chain, null: tuple[np.ndarray, np.ndarray] | None) -> Row:
-    """Flips and turns of the samples that went on: one that has nothing left to ignore has not made up its mind."""
+    """Flips and turns of the samples that went on: one that has nothing left to ignore has not made up its mind.
+
+    The first ignored end is what two samples drawn alike compare with: later ones begin from answers already revised.
+    """
     parts = np.concatenate([flips.flipped(one.answers)[None], flips.steps(one.answers, one.right)[:2]])
-    made = (parts * one.went_on).sum(axis=(2, 3))
-    chances = one.went_on.sum(axis=(1, 2)).astype(float)
+    went = parts * one.went_on
+    made = np.concatenate([went[:1, ..., 0].sum(axis=2), went.sum(axis=(2, 3))])
+    often = one.went_on.sum(axis=1).astype(float)
+    chances = np.stack([often[:, 0], *[often.sum(axis=1)] * 3])
     apart = None
     if null is not None:
         differ, turns = flips.resampled(*null)
         apart = np.vstack([differ, turns[:2]])
-    found = jointly(partial(_against, made=made, chances=chances, apart=apart), len(chances))
-    ours = [number(found[i], n=_n(one)) for i in range(3)]
+    found = jointly(partial(_against, made=made, chances=chances, apart=apart), len(often))
+    ours = [number(found[i], n=_n(one)) for i in range(4)]
     if apart is None:
         why = Number(None, why="no cell of this arm has several samples at the natural stop")
-        return Row((*start, ours[0], why, None, ours[1], why, ours[2], why))
-    theirs = [number(found[i], n=_n(one)) for i in range(3, 6)]
-    less = number(found[6], "points", exploratory=True)
-    return Row((*start, ours[0], theirs[0], less, ours[1], theirs[1], ours[2], theirs[2]))
+        return Row((*start, *ours[:2], why, None, ours[2], why, ours[3], why))
+    theirs = [number(found[i], n=_n(one)) for i in range(4, 7)]
+    less = number(found[7], "points", exploratory=True)
+    return Row((*start, *ours[:2], theirs[0], less, ours[2], theirs[1], ours[3], theirs[2]))
 
 
 def _against(weights: Floats, made: Floats, chances: Floats, apart: Floats | None) -> Floats:
-    """(draws, 3 or 7): flips, W→R and R→W per end that was ignored, those of the null, and the first's difference."""
-    ours = ratio(mean(weights, made), mean(weights, chances)[:, None])
+    """(draws, 4 or 8): flips at the first end, and flips, W→R, R→W per end; the null's three; first less null."""
+    ours = ratio(mean(weights, made), mean(weights, chances))
     if apart is None:
         return ours
     theirs = mean(weights, apart)

@@ -19,7 +19,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from s1sweep.analysis import papertables, results, stats, tables
+from s1sweep.analysis import papertables, results, tables
+from s1sweep.analysis.intervals import wilson
+from s1sweep.analysis.stats import paired_bootstrap
 from s1sweep.axes import axes_of
 from s1sweep.errors import UserError
 from s1sweep.plan import Plan, Stage
@@ -162,80 +164,19 @@ def _lines(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
-# --- intervals
-
-
-@pytest.mark.parametrize(
-    ("correct", "n", "low", "high"),
-    # Newcombe 1998 (Statistics in Medicine 17:857), Table I, method 3.
-    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
-)
-def test_wilson_as_published(correct: int, n: int, low: float, high: float) -> None:
-    assert stats.wilson(correct, n) == pytest.approx((low, high), abs=5e-5)
-
-
-def test_wilson_stays_in_range_and_refuses_nonsense() -> None:
-    assert stats.wilson(0, 7)[0] == 0.0
-    assert stats.wilson(7, 7)[1] == 1.0
-    for correct, n in ((0, 0), (3, 2), (-1, 4)):
-        with pytest.raises(ValueError, match="share needs"):
-            stats.wilson(correct, n)
-
-
-@pytest.mark.parametrize(
-    ("gained", "lost", "low", "high"),
-    # s1 paper, Table 2, AIME24 (30 questions) against s1K: 1K-random, 1K-diverse, 59K-full.
-    [(0, 4, -26.7, -3.3), (0, 7, -40.0, -10.0), (4, 3, -13.3, 20.0)],
-)
-@pytest.mark.parametrize("seed", [0, 1])
-def test_paired_bootstrap_gives_the_published_intervals(
-    gained: int, lost: int, low: float, high: float, seed: int
-) -> None:
-    arm = [1] * gained + [0] * lost + [1] * (30 - gained - lost)
-    s1k = [0] * gained + [1] * lost + [1] * (30 - gained - lost)
-    assert [round(100 * x, 1) for x in stats.paired_bootstrap(arm, s1k, seed=seed)] == [low, high]
-
-
-def test_paired_bootstrap_needs_pairs() -> None:
-    for a, b in (([], []), ([1], [1, 0])):
-        with pytest.raises(ValueError, match="pairs are needed"):
-            stats.paired_bootstrap(a, b)
-
-
-def test_clustered_interval_is_the_bootstrap_that_draws() -> None:
-    import numpy as np
-
-    dice = random.Random(3)
-    chances = [dice.random() for _ in range(60)]
-    tallies = [(sum(dice.random() < chance for _ in range(4)), 4) for chance in chances]
-    means = np.array([correct / total for correct, total in tallies])
-    drawn = means[np.random.default_rng(0).integers(0, 60, (40_000, 60))].mean(axis=1)
-    (low, high), how = stats.clustered(tallies)
-    assert (low, high) == pytest.approx(tuple(np.percentile(drawn, [2.5, 97.5])), abs=1.5 / 240)
-    assert "bootstrap over 60 questions" in how
-    # Samples of one question are no independent evidence: wider than if all readouts were.
-    assert high - low > 1.2 * (lambda i: i[1] - i[0])(stats.wilson(sum(c for c, _ in tallies), 240))
-
-
-def test_clustered_interval_of_equal_scores_has_width() -> None:
-    (low, high), how = stats.clustered([(4, 4)] * 20)
-    assert (low, high) == stats.wilson(20, 20)
-    assert how.startswith("Wilson over 20 questions")
-
-
 # --- results
 
 
 def test_results_are_the_records_in_the_cells_order(root: Path) -> None:
     sweep = fabricate(root, "data=random,s1k", "task=tiny_calc,tiny_choice")
-    cells = results.cells(sweep)
+    cells = results.load(sweep)
     assert [cell.key for cell in cells] == [cell["key"] for cell in sweep.cells()]
     for cell in cells:
         summary = sweep.store.record(cell.stages["grade"])["result"]["summary"]  # type: ignore[index]
         scores = results.scores(cell)
         assert cell.missing is None
         assert cell.accuracy == summary["accuracy"] == pytest.approx(fmean(scores.values()))
-        assert (cell.ci_low, cell.ci_high) == stats.wilson(cell.verdicts["correct"], cell.n or 0)
+        assert (cell.ci_low, cell.ci_high) == wilson(cell.verdicts["correct"], cell.n or 0)
         assert cell.n == cell.readouts == len(scores)
         assert cell.forced_share == 1 - summary["endings"]["natural"] / cell.n
         assert json.loads(json.dumps(cell.as_json(), allow_nan=False))["accuracy"] == cell.accuracy
@@ -243,7 +184,7 @@ def test_results_are_the_records_in_the_cells_order(root: Path) -> None:
 
 def test_several_samples_count_questions_not_readouts(root: Path) -> None:
     overrides = ("task=tiny_calc", "sampling=sampled", "sampling.samples=4", "task.limit=20")
-    (cell,) = results.cells(fabricate(root, *overrides, skill=lambda cell, number: 0.2 + 0.6 * (number % 2)))
+    (cell,) = results.load(fabricate(root, *overrides, skill=lambda cell, number: 0.2 + 0.6 * (number % 2)))
     assert (cell.n, cell.readouts) == (20, 80)
     assert "bootstrap over 20 questions" in (cell.interval or "")
     assert set(results.scores(cell).values()) <= {0, 0.25, 0.5, 0.75, 1}
@@ -255,7 +196,7 @@ def test_a_missing_cell_is_a_row_with_its_reason(root: Path) -> None:
     sweep = fabricate(
         root, "data=random,diverse,longest", "task=tiny_calc", failing=["train-tiny-diverse"], waiting="longest"
     )
-    done, failed, waiting = results.cells(sweep)
+    done, failed, waiting = results.load(sweep)
     assert done.missing is None
     assert failed.missing == "train failed: RuntimeError: lost <b>GPU</b>"
     assert waiting.missing == "not run yet"
@@ -270,12 +211,12 @@ def test_a_record_of_another_schema_is_refused(root: Path) -> None:
     path = sweep.store.stage_dir(sweep.cells()[0]["stages"]["grade"]) / "record.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "schema": 99}))
     with pytest.raises(UserError, match="schema 99"):
-        results.cells(sweep)
+        results.load(sweep)
 
 
 def test_readouts_join_what_was_decoded_with_its_grade(root: Path) -> None:
     sweep = fabricate(root, "task=tiny_calc", "extrapolation=wait", "sampling=sampled", "sampling.samples=2")
-    (cell,) = results.cells(sweep)
+    (cell,) = results.load(sweep)
     rows = results.readouts(sweep.store, cell)
     asked = results.questions(sweep.store, cell)
     assert len(rows) == cell.readouts
@@ -293,7 +234,7 @@ def test_questions_of_a_task_file_that_changed_are_not_shown(root: Path, tmp_pat
     task = tmp_path / "mine.jsonl"
     task.write_text(json.dumps({"id": "a", "question": "1+1", "answer": "2"}) + "\n")
     sweep = fabricate(root, "task=file", "task.name=mine", "task.grader=math", f"task.path={task}")
-    (cell,) = results.cells(sweep)
+    (cell,) = results.load(sweep)
     assert results.questions(sweep.store, cell)["a"].question == "1+1"
     task.write_text(json.dumps({"id": "a", "question": "2+2", "answer": "4"}) + "\n")
     assert results.questions(sweep.store, cell) == {}
@@ -309,7 +250,7 @@ for name in ("numpy", "pandas", "matplotlib", "scipy", "torch", "ray", "vllm", "
     sys.modules[name] = None
 from s1sweep.analysis import results, tables
 from s1sweep.store import Store
-cells = results.cells(Store({str(root)!r}).sweep(None))
+cells = results.load(Store({str(root)!r}).sweep(None))
 tables.show(cells)
 assert tables.csv_text(cells)
 """
@@ -334,7 +275,7 @@ def test_the_table_shows_whole_numbers_at_any_width(root: Path, width: int, term
         "extrapolation=none,alternatively",
         "task=tiny_calc,tiny_choice",
     )
-    cells = results.cells(fabricate(root, *overrides, "task.limit=20", failing=["train-tiny-diverse-256-seed1"]))
+    cells = results.load(fabricate(root, *overrides, "task.limit=20", failing=["train-tiny-diverse-256-seed1"]))
     lines = printed(cells, width, terminal)
     text = "\n".join(lines)
     assert not terminal or max(map(len, lines)) <= width
@@ -346,7 +287,7 @@ def test_the_table_shows_whole_numbers_at_any_width(root: Path, width: int, term
 
 
 def test_only_axes_that_vary_are_columns(root: Path) -> None:
-    cells = results.cells(fabricate(root, "extrapolation=none,wait", "task=tiny_calc", "data.size=64"))
+    cells = results.load(fabricate(root, "extrapolation=none,wait", "task=tiny_calc", "data.size=64"))
     assert printed(cells, 120)[0].split() == [
         "task",
         "extrapolation",
@@ -367,7 +308,7 @@ def test_a_large_sweep_is_pivoted_and_loses_no_cell(root: Path) -> None:
         "extrapolation=none,wait,hmm",
         "task=tiny_calc,tiny_hard,tiny_choice",
     )
-    cells = results.cells(fabricate(root, *grid, "task.limit=10", failing=["train-tiny-longest"]))
+    cells = results.load(fabricate(root, *grid, "task.limit=10", failing=["train-tiny-longest"]))
     assert len(cells) == 45
     text = "\n".join(printed(cells, 120))
     assert "accuracy % by data" in text
@@ -377,7 +318,7 @@ def test_a_large_sweep_is_pivoted_and_loses_no_cell(root: Path) -> None:
 
 def test_csv_has_a_line_for_every_cell(root: Path) -> None:
     sweep = fabricate(root, "data=random,diverse", "task=tiny_calc", failing=["train-tiny-diverse"])
-    done, missing = csv.DictReader(io.StringIO(tables.csv_text(results.cells(sweep))))
+    done, missing = csv.DictReader(io.StringIO(tables.csv_text(results.load(sweep))))
     assert done["data"] == "random" and 0 <= float(done["ci_low"]) <= float(done["accuracy"]) <= 1
     assert missing["accuracy"] == "" and missing["missing"].startswith("train failed")
 
@@ -392,7 +333,7 @@ def test_subset_table_compares_pairs_and_shows_the_null_arm(root: Path) -> None:
     fabricate(root, "data=random,s1k", "task=tiny_calc,tiny_choice", "extrapolation=none,wait", skill=skill)
     fabricate(root, "data=random", "data.seed=1", "task=tiny_calc,tiny_choice", skill=skill)
     sweep = fabricate(root, "train=none", "task=tiny_calc", skill=skill)
-    grid = tables.subset_table(results.cells(sweep))
+    grid = tables.subset_table(results.load(sweep))
     assert grid is not None
     assert grid.columns == ("tiny_calc", "tiny_choice")
     assert [(line.label, line.kind) for line in grid.lines] == [
@@ -408,7 +349,7 @@ def test_subset_table_compares_pairs_and_shows_the_null_arm(root: Path) -> None:
     entry, reference = random_arm.entries[0], s1k.entries[0]
     assert entry is not None and reference is not None and entry.difference is not None
     ours, theirs = results.scores(entry.cell), results.scores(reference.cell)
-    expected = stats.paired_bootstrap(list(ours.values()), [theirs[q] for q in ours])
+    expected = paired_bootstrap(list(ours.values()), [theirs[q] for q in ours])
     assert (entry.difference.low, entry.difference.high) == expected
     assert entry.difference.high < 0
     assert null.against == "random, seed 0"
@@ -419,7 +360,7 @@ def test_subset_table_compares_pairs_and_shows_the_null_arm(root: Path) -> None:
 def test_extrapolation_table_has_the_papers_rows(root: Path) -> None:
     strings = "extrapolation=wait,none,hmm,empty,alternatively"
     sweep = fabricate(root, "data=random,s1k", strings, "task=tiny_calc", failing=["-Hmm-"])
-    grid = papertables.extrapolation_table(results.cells(sweep))
+    grid = papertables.extrapolation_table(results.load(sweep))
     assert grid is not None and grid.setting.startswith("s1k")
     assert [line.label for line in grid.lines] == [
         "no extrapolation",
@@ -430,11 +371,11 @@ def test_extrapolation_table_has_the_papers_rows(root: Path) -> None:
     ]
     hmm = grid.lines[3].entries[0]
     assert hmm is not None and hmm.difference is None and (hmm.cell.missing or "").startswith("decode failed")
-    assert papertables.extrapolation_table(results.cells(sweep), ("random", 256, 0)) is not None
+    assert papertables.extrapolation_table(results.load(sweep), ("random", 256, 0)) is not None
 
 
 def test_papers_tables_are_absent_where_there_is_nothing_to_compare(root: Path) -> None:
-    cells = results.cells(fabricate(root, "task=tiny_calc"))
+    cells = results.load(fabricate(root, "task=tiny_calc"))
     assert papertables.subset_table(cells) is None
     assert papertables.extrapolation_table(cells) is None
     assert papertables.subset_table([]) is None

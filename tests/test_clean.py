@@ -35,7 +35,7 @@ def swept(root: Path, tmp_path: Path) -> Sweep:
 
 def test_what_any_arm_has_seen_counts_for_none(root: Path, tmp_path: Path) -> None:
     sweep = swept(root, tmp_path)
-    cells = results.cells(sweep)
+    cells = results.load(sweep)
     found = clean(sweep.store, cells)
     assert [(c.accuracy, c.n, c.of) for c in found if c] == [(1.0, 2, 4)] * 2
     assert all(cell.n == 4 and cell.accuracy == 0.75 for cell in cells)
@@ -50,7 +50,7 @@ def test_rows_that_are_gone_are_named(root: Path, tmp_path: Path) -> None:
     name = sweep.cells()[0]["stages"]["select"]
     (sweep.store.outputs(name) / "rows.jsonl").unlink()
     with pytest.raises(UserError, match=f"--clean needs the rows that {name} selected"):
-        clean(sweep.store, results.cells(sweep))
+        clean(sweep.store, results.load(sweep))
 
 
 def test_table2_and_the_papers_own_by_overrides() -> None:

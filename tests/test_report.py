@@ -112,12 +112,12 @@ def test_a_sweep_without_a_single_number_has_a_page(root: Path, tmp_path: Path) 
     path = report.write(sweep, str(tmp_path / "deep" / "page.html"))
     assert "select failed" in Page(path.read_text(encoding="utf-8")).text
     with pytest.raises(UserError, match="nothing to draw"):
-        plots.curve(results.cells(sweep), tmp_path / "curve.svg")
+        plots.curve(results.load(sweep), tmp_path / "curve.svg")
 
 
 def test_long_traces_stay_within_the_budget_and_keep_what_was_appended(root: Path) -> None:
     sweep = fabricate(root, "task=tiny_calc", "extrapolation=none,wait")
-    cells = results.cells(sweep)
+    cells = results.load(sweep)
     all_of_it = samples.samples(sweep.store, cells)
     assert not all_of_it.shortened
     some = samples.samples(sweep.store, cells, budget=20_000)
@@ -132,7 +132,7 @@ def test_long_traces_stay_within_the_budget_and_keep_what_was_appended(root: Pat
 
 
 def test_the_figure_is_reproducible_and_keeps_its_text(root: Path, tmp_path: Path) -> None:
-    cells = results.cells(fabricate(root, "task=tiny_calc,tiny_choice", "method.max_thinking_tokens=16,64,128"))
+    cells = results.load(fabricate(root, "task=tiny_calc,tiny_choice", "method.max_thinking_tokens=16,64,128"))
     one, two = (plots.curve(cells, tmp_path / f"{name}.svg").read_bytes() for name in ("one", "two"))
     assert one == two
     assert b">mean thinking tokens (log scale)</text>" in one
@@ -142,7 +142,7 @@ def test_the_figure_is_reproducible_and_keeps_its_text(root: Path, tmp_path: Pat
 
 
 def test_each_point_of_a_panel_names_its_cell(root: Path) -> None:
-    cells = results.cells(fabricate(root, "task=tiny_calc,tiny_choice", "extrapolation=none,wait"))
+    cells = results.load(fabricate(root, "task=tiny_calc,tiny_choice", "extrapolation=none,wait"))
     panels = plots.panels_svg(cells)
     assert list(panels) == ["tiny_calc", "tiny_choice"]
     for task, svg in panels.items():
@@ -156,7 +156,7 @@ def test_each_point_of_a_panel_names_its_cell(root: Path) -> None:
 def test_curves_run_over_caps_and_over_ignores(root: Path) -> None:
     fabricate(root, "task=tiny_calc", "method.max_thinking_tokens=64,16,256")
     sweep = fabricate(root, "task=tiny_calc", "extrapolation=wait", "extrapolation.num_ignore=4,1,2")
-    plain, wait = curves(results.cells(sweep))
+    plain, wait = curves(results.load(sweep))
     assert (plain.string, wait.string) == (PLAIN, "Wait")
     assert [cell.spec["method"]["max_thinking_tokens"] for cell in plain.cells] == [16, 64, 256]
     assert wait.anchored
@@ -206,7 +206,7 @@ def test_the_browser_shows_the_first_sample_and_reports_no_error(page: Path, tmp
 
 
 def test_a_link_opens_its_sample_with_appended_strings_marked(page: Path, root: Path, tmp_path: Path) -> None:
-    cells = results.cells(Store(root).sweep(None))
+    cells = results.load(Store(root).sweep(None))
     wait = next(cell for cell in cells if cell.spec["extrapolation"]["num_ignore"] and cell.missing is None)
     dom, console = dump(page, tmp_path, f"#sample={wait.key}/%3Ci%3E2%3C%2Fi%3E")
     assert console == ""

@@ -281,7 +281,7 @@ def test_what_appears(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert {r.run.display_name for r in runs["train"]} == {"random-64 train", "longest-64 train"}
     assert {r.run.display_name for r in runs["eval"]} == {"random-64 wait tiny_calc", "longest-64 wait tiny_calc"}
 
-    cells = results.cells(sweep)
+    cells = results.load(sweep)
     train = next(r for r in runs["train"] if r.run.display_name.startswith("random"))
     assert [(row["step"], row["loss"]) for row in train.history] == [(1, 1.0), (2, 0.5), (3, 1 / 3)]
     assert train.step_metrics["loss"] == "step" and train.summary["rows"] == 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -36,7 +38,7 @@ def g_pass_at_k(n: ArrayLike, c: ArrayLike, k: ArrayLike, tau: float) -> Floats:
 
 def subset_ratio(a: int, k: int, n: int) -> float:
     """Chance that k of n all are among a of them: C(a, k) / C(n, k)."""
-    return float(_ratio(a, k, n, k))
+    return math.comb(a, k) / math.comb(n, k)
 
 
 def short_m_latency(tokens: ArrayLike, m: int, k: int) -> float:

@@ -1,4 +1,4 @@
-"""Metrics of one accuracy-against-thinking-tokens curve: the s1 paper's three (arXiv:2501.19393, section 3.2), and more.
+"""Metrics of one curve of accuracy over thinking tokens: the s1 paper's three (arXiv:2501.19393, 3.2), and more.
 
 Each takes points, (mean thinking tokens, accuracy in percent) of at least two runs. The functions that end in `_of` are
 the same over arrays whose last axis is the points; they check nothing. Knows nothing of noise.

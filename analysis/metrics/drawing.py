@@ -19,6 +19,8 @@ def drawn_credit(
     `weigh` gets which samples are in, (subsets, samples) of 0 and 1, and returns for each answer its votes and its
     weight, both (subsets, answers).
     """
+    if k == pool.size:  # there is one subset only
+        n_subsets = 1
     rng = np.random.default_rng(seed)
     found = []
     for start in range(0, n_subsets, BATCH):
@@ -32,6 +34,8 @@ def drawn_credit(
         wins = (votes > 0) & (weights >= top - 1e-12 * np.abs(top))
         found.append((wins @ pool.credit) / np.maximum(wins.sum(axis=1), 1))
     credit = np.concatenate(found)
+    if n_subsets == 1:
+        return Expected(float(credit[0]))
     return Expected(float(credit.mean()), False, n_subsets, float(credit.std() / np.sqrt(n_subsets)))
 
 

@@ -26,11 +26,11 @@ Samples = Iterable[Sample | tuple[Hashable, bool] | tuple[Hashable, bool, float]
 
 @dataclass(frozen=True)
 class Expected:
-    """Expected credit in [0, 1]: exact, or the mean over `subsets` drawn ones with its standard `error`."""
+    """Expected credit in [0, 1]: `exact`, or the mean over `subsets` drawn ones with its standard `error`."""
 
     value: float
     exact: bool = True
-    subsets: int = 0
+    subsets: int | None = None
     error: float = 0.0
 
 

@@ -1,8 +1,9 @@
 """What k parallel samples are worth together: expected credit over all subsets of k of one question's pool.
 
-The rules are those of `s1sweep.grading.parallel.decide`: ties share the credit, who has no answer never wins, and of the
-shortest m a tie for the last place lets all of it in. Exact by counting (`counting`) as far as the pool allows, else a
-seeded Monte Carlo of `n_subsets` (`drawing`); the result says which. All raise ValueError unless 1 <= k <= samples.
+The rules are those of `s1sweep.grading.parallel.decide`: ties share the credit, who has no answer never wins, and of
+the shortest m a tie for the last place lets all of it in. Exact by counting (`counting`) as far as the pool allows,
+else a seeded Monte Carlo of `n_subsets` (`drawing`); the result says which. All raise ValueError unless 1 <= k <=
+samples.
 """
 
 from __future__ import annotations

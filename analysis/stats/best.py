@@ -40,15 +40,16 @@ class Best:
 
 
 def best_of_curve(
-    accuracy: ArrayLike, folds: int = 10, repeats: int = 20, n_resamples: int = 2000, seed: int = 0, level: float = 0.95
+    accuracy: ArrayLike, folds: int = 2, repeats: int = 20, n_resamples: int = 2000, seed: int = 0, level: float = 0.95
 ) -> Best:
     """The best of (points, questions[, samples]) of scores, corrected by repeated cross-fitting.
 
     Questions are split into `folds` (one per question where there are fewer); the best point of all folds but one is
     scored on that one, and this is averaged over `repeats` random splits. Points that tie share. It estimates what the
-    rule "take the best point" yields when (folds-1)/folds of the questions choose, so it may fall short of a truth that
-    stands out and never flatters. The interval resamples questions, duplicates staying in one fold, and is re-centred,
-    since a resample has fewer distinct questions to choose by. Raises ValueError on fewer than two points or questions.
+    rule "take the best point" yields when (folds-1)/folds of the questions choose, so it falls a little short where one
+    point stands out. Halves by default: more folds make estimate and interval wider, since nearly the same questions
+    choose each time. The interval resamples questions, duplicates staying in one fold, and is re-centred, since a
+    resample has fewer distinct questions to choose by. Raises ValueError on fewer than two points or questions.
     """
     scores = curve_means(accuracy, "accuracy")
     points, n = scores.shape

@@ -1,8 +1,7 @@
 """How many questions a paired comparison needs, and what it can see: planning, before any run. Shares in [0, 1].
 
 The variance of a mean paired difference over n questions with k samples each is (between + within / k) / n: what
-differs between questions, and what chance adds when one question is asked again (Miller 2024, arXiv:2411.00640,
-sections 3 and 5).
+differs between questions, and what chance adds when one question is asked again (Miller 2024, arXiv:2411.00640).
 """
 
 from __future__ import annotations

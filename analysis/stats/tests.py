@@ -14,8 +14,8 @@ from .arrays import Floats, pairs, question_means
 class Equivalence:
     """Two one-sided tests (Schuirmann 1987, J Pharmacokinet Biopharm 15:657). All but `p` are points (percent).
 
-    `low` and `high` are the interval at 1 - 2 alpha of the difference, ours minus theirs; `equivalent` if it lies within
-    the margin, which is where p <= alpha. Not equivalent does not mean different: the interval may just be wide.
+    `low` and `high` are the interval at 1 - 2 alpha of the difference, ours minus theirs; `equivalent` if it lies
+    within the margin, which is where p <= alpha. Not equivalent does not mean different: it may just be wide.
     """
 
     difference: float
@@ -49,15 +49,13 @@ def sign_flip(a: ArrayLike, b: ArrayLike, n_resamples: int = 10_000, seed: int =
     from scipy.stats import permutation_test
 
     first, second = pairs(a, b)
-    differences = np.round(first - second, 12)
-    differences = differences[differences != 0]  # swapping equals changes nothing
-    if not differences.size:
+    differences = first - second
+    differences = differences[np.abs(differences) > 1e-12]  # swapping equals changes nothing
+    if differences.size < 2:  # both signs of one are as far from 0
         return 1.0
-    if differences.size == 1:
-        return 1.0  # both signs are as far from 0
     found = permutation_test(
         (differences,),
-        lambda x, axis: x.sum(axis=axis),
+        lambda x, axis: np.round(x.sum(axis=axis), 9),  # sums that differ by rounding alone are one
         permutation_type="samples",
         vectorized=True,
         n_resamples=n_resamples,
@@ -73,7 +71,7 @@ def holm(p_values: ArrayLike) -> Floats:
 
 
 def benjamini_hochberg(p_values: ArrayLike) -> Floats:
-    """Adjusted p-values in their order: the expected share of false findings stays below alpha (JRSS B 1995, 57:289)."""
+    """Adjusted p-values in their order: the expected share of false findings is below alpha (JRSS B 1995, 57:289)."""
     return _adjusted(p_values, "fdr_bh")
 
 
@@ -81,10 +79,10 @@ def equivalent(a: ArrayLike, b: ArrayLike, margin: float, alpha: float = 0.05) -
     """Do two arms lie within `margin` points of each other? Scores of the same questions, compared in pairs."""
     first, second = pairs(a, b)
     differences = first - second
-    # A question won and one lost more keep the error of few or equal differences from vanishing (Agresti and Min 2005,
-    # Biostatistics 7:1, for matched pairs).
-    smoothed = np.append(differences, [1, -1])
-    variance = float(smoothed.var(ddof=1)) / len(smoothed)
+    # Half a question more in each cell of the two by two table keeps the error of few differences from vanishing
+    # (Agresti and Min 2005, Stat Med 24:729).
+    n = len(differences) + 2
+    variance = ((float(differences @ differences) + 1) / n - (float(differences.sum()) / n) ** 2) / n
     return _tost(float(differences.mean()), variance, len(differences) - 1, margin, alpha)
 
 
@@ -117,13 +115,13 @@ def equivalent_to_published(
 
 
 def _tost(difference: float, variance: float, df: float, margin: float, alpha: float) -> Equivalence:
-    from scipy.stats import t
+    from scipy.special import stdtr, stdtrit  # Student's t
 
     if margin <= 0 or df < 1:
         raise ValueError(f"equivalence needs a margin above 0 and two questions or more, not {margin} points")
     error = float(np.sqrt(variance))
-    p = float(max(t.sf((difference + margin / 100) / error, df), t.sf((margin / 100 - difference) / error, df)))
-    half = float(t.ppf(1 - alpha, df)) * error
+    p = float(stdtr(df, (abs(difference) - margin / 100) / error))
+    half = float(stdtrit(df, 1 - alpha)) * error
     low, high = 100 * (difference - half), 100 * (difference + half)
     return Equivalence(100 * difference, low, high, margin, p, p <= alpha)
 

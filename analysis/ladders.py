@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from s1sweep.errors import UserError
 from s1sweep.grading.graders import GRADERS
 
-from .critics.answers import Classes
+from .critics.answers import NONE, Classes
 from .labels import arm, arm_label, cap, extrapolation, task_label
 from .results import CellResult
 from .study import Study
@@ -203,7 +203,12 @@ def chain(study: Study, ladder: Ladder, string: str) -> Chain | None:
     texts = [[[said for said, _, _ in row] for row in rows[i : i + shape[1]]] for i in range(0, len(rows), shape[1])]
     right = np.array([[hit for _, hit, _ in row] for row in rows]).reshape(*shape, points)
     at = np.array([[tokens for _, _, tokens in row] for row in rows], dtype=float).reshape(*shape, points)
-    return Chain(Classes(grader.equal).array(texts), right, at, ignored, source)
+    return Chain(_told_apart(Classes(grader.equal).array(texts), right), right, at, ignored, source)
+
+
+def _told_apart(classes: NDArray[np.int64], right: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Right answers are one class, and no wrong one is in it: a grader need not be transitive."""
+    return np.asarray(np.where(right, 0, np.where(classes == NONE, NONE, classes + 1)))
 
 
 def independent(
@@ -217,7 +222,8 @@ def independent(
         cell = twin.natural
         if cell is None or twin.drawn_apart != ladder.drawn_apart or cell.spec["sampling"]["samples"] < 2:
             continue
-        return answers(study, cell), study.scores(cell).credit >= 0.5
+        right = study.scores(cell).credit >= 0.5
+        return _told_apart(answers(study, cell), right), right
     return None
 
 

@@ -110,4 +110,4 @@ def _row(cell: CellSpec, question: str, gold: str, sample: int, world: World) ->
 
 
 def _said(right: bool, gold: str) -> dict[str, Any]:
-    return {"verdict": "correct" if right else "wrong", "extracted": gold if right else f"not {gold}"}
+    return {"verdict": "correct" if right else "wrong", "extracted": gold if right else "999"}

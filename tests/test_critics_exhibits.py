@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from s1sweep.analysis import ladders
+from s1sweep.analysis.critics.answers import NONE
 from s1sweep.analysis.exhibits import NAMES, exhibit
 from s1sweep.analysis.exhibits.base import Exhibit, Number, Row, Table
 from s1sweep.analysis.results import CellResult
@@ -72,6 +73,7 @@ def test_each_experiment_fills_its_exhibit(studies: Callable[[str], Study], name
     for table in found.tables:
         assert table.rows
         assert all(len(row.slots) == len(table.columns) for row in table.rows), table.title
+        assert len(set(table.columns)) == len(table.columns), table.columns
     said = list(numbers(found))
     assert said and not [one for one in said if one.value is None and not one.why]
     for one in said:
@@ -181,6 +183,12 @@ def test_probes_and_cells_tell_one_sequence(root: Path) -> None:
     np.testing.assert_array_equal(first.at, second.at)
 
 
+def test_right_and_wrong_are_never_one_answer_whatever_the_grader_says() -> None:
+    """Graders compare with the gold answer; among each other, texts may be equal to both."""
+    classes, right = np.array([[[0, 0, NONE, 1]]]), np.array([[[False, True, False, True]]])
+    assert ladders._told_apart(classes, right).tolist() == [[[1, 0, NONE, 0]]]
+
+
 def test_a_sample_that_reaches_no_further_end_keeps_its_answer(root: Path) -> None:
     grid = ("task=tiny_calc", "method.max_thinking_tokens=64", "extrapolation=wait", "extrapolation.num_ignore=4")
     study = Study.of(plant(root, *grid, "method.probe_ends=true"))
@@ -212,7 +220,7 @@ def test_headroom_is_not_counted_from_luck(root: Path) -> None:
     for row in routes.rows:
         honest = slot(routes, row, "headroom")
         assert honest.low is not None and honest.low < 1
-        assert under(routes, row, "headroom, naive") > 20 > (honest.value or 0)
+        assert under(routes, row, "headroom, naive") > 10 > 5 + (honest.value or 0)
         assert slot(routes, row, "budget chosen on another task").n in ("chosen on tiny_hard", "chosen on tiny_dev")
 
 

@@ -16,7 +16,7 @@ from .base import Exhibit, Figure, Line, Number, Panel, Row, Slot, Table
 from .estimates import RESAMPLED, absent, axes, missing, number, point
 
 Way = tuple[int, int, str]  # cap, ignored ends, string
-GAINS = ("task", "arm", "forcing", *EFFECTS, "both")
+GAINS = ("task", "arm", "forced by", *EFFECTS, "both")
 
 
 def exhibit(study: Study, published: bool = False) -> Exhibit:

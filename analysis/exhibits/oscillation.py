@@ -17,7 +17,7 @@ from .estimates import RESAMPLED, absent, axes, number, point
 STEPS = ("task", "arm", "string", "ignored", "accuracy", "change", *flips.STEPS, "flips", "that went on")
 SUMMARY = (
     *("task", "arm", "string", "flips at the first ignored end", "per ignored end", "between independent samples"),
-    *("the first less the last", "W→R", "of independent samples", "R→W", "of independent samples "),
+    *("the first less the last", "W→R", "W→R of independent samples", "R→W", "R→W of independent samples"),
 )
 TRAITS = (
     *("task", "arm", "string", "accuracy at the natural stop", "last", "mode", "any", "flips", "answers"),

@@ -14,16 +14,24 @@ from ..study import Study
 from .base import Exhibit
 
 NAMES: tuple[str, ...] = (
+    "attribution",
+    "best_budget",
+    "endings",
     "fig1",
     "fig4",
     "fig6",
     "fig7",
+    "iso_tokens",
+    "lengths",
+    "oscillation",
+    "subset_control",
     "table1",
     "table2",
     "table3",
     "table4",
     "table5",
     "table8",
+    "wu_scale_down_up",
 )
 
 

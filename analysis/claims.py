@@ -13,6 +13,7 @@ from typing import Literal
 
 import numpy as np
 
+from s1sweep.errors import UserError
 from s1sweep.spec.claim import Claim, Metric, Value
 
 from .arms import Arm, Lacking, agreeing, arm_of, curve_of, matching
@@ -54,7 +55,7 @@ def findings(study: Study) -> tuple[Finding, ...]:
     """All of them, in the order of declaration; one that lacks cells has its reason.
 
     The family is the sweep's: it is the same for a study narrowed by `where`, and a finding that has no number yet
-    counts as one with p = 1. Raises UserError, naming the axis, where a claim leaves open which cells it speaks of.
+    counts as one with p = 1. So does one that leaves open which cells it speaks of; its reason names the axis.
     """
     return _findings(study.whole)
 
@@ -66,7 +67,6 @@ def _findings(study: Study) -> tuple[Finding, ...]:
     declared = [finding for claim in study.claims for finding in _expanded(claim)]
     if not declared:
         return ()
-    # What is not named is refused before anything is computed.
     sides = [_sides(study, finding) for finding in declared]
     found = [_tested(study, finding, side) for finding, side in zip(declared, sides, strict=True)]
     ps = [1.0 if finding.p is None else finding.p for finding in found]
@@ -108,7 +108,7 @@ def _sides(study: Study, finding: Finding) -> tuple[Arm, Arm] | str:
         ours = arm_of(study, {**finding.points, **finding.contrast}, name, series)
         theirs = arm_of(study, {**finding.points, **finding.baseline}, name, series)
         agreeing(ours, theirs, {*finding.contrast, *finding.baseline, *finding.points}, name, series)
-    except Lacking as reason:
+    except (Lacking, UserError) as reason:  # later cells may leave open what was clear, and must not void the others
         return str(reason)
     return ours, theirs
 

@@ -25,7 +25,7 @@ INTEGERS = (
 )
 FLOATS = ("credit", "score")
 TEXTS = ("question_id", "verdict", "extracted", "gold", "ended")
-REQUIRED = ("question_id", "sample", "verdict", "credit")
+REQUIRED = ("question_id", "sample", "verdict", "credit", "thinking_tokens", "total_tokens")
 
 
 def located(store: Store, stage: str, record: Mapping[str, Any], verify: bool = False) -> Path:
@@ -82,7 +82,8 @@ def _read(path: Path) -> Any:
         raise _broken(path, _where(path, str(error).splitlines()[0]), path.parent.parent) from error
     for name in REQUIRED:
         if nulls := table[name].null_count:
-            raise _broken(path, f"has {nulls:,} rows without {name}", path.parent.parent)
+            why = f"has {nulls:,} rows without {name}: it is broken, or of an older s1sweep"
+            raise _broken(path, why, path.parent.parent)
     return table.combine_chunks()
 
 

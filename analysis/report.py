@@ -56,10 +56,6 @@ def _context(sweep: Sweep) -> dict[str, Any]:
     axes = columns(cells)
     shown = samples(sweep.store, cells)
     found = records(sweep.store, cells)
-    try:
-        found_claims, undecided = claims.findings(study), ""
-    except UserError as error:  # a claim that leaves open which cells it speaks of
-        found_claims, undecided = (), str(error)
     arms = sorted({arm(cell) for cell in cells}, key=arm_order)
     first = papertables.extrapolation_table(cells)
     others = (papertables.extrapolation_table(cells, which) for which in arms)
@@ -73,8 +69,7 @@ def _context(sweep: Sweep) -> dict[str, Any]:
         "values": [distinct(axis) for axis in axes],
         "intervals": sorted({cell.interval for cell in done if cell.interval}),
         "made": provenance(cells, found),
-        "claims": found_claims,
-        "undecided": undecided,
+        "claims": claims.findings(study),
         "exhibits": _exhibits(study),
         "subsets": papertables.subset_table(cells),
         "extrapolations": grids,

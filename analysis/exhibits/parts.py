@@ -70,7 +70,7 @@ def difference(
     missing = cell.missing or other.missing
     if missing is not None:
         return Number(None, why=missing, published=published)
-    declared = None if refused(study) else claimed(study, metric, [cell], [other])
+    declared = claimed(study, metric, [cell], [other])
     if declared is not None and declared.value is not None:
         found, exploratory, n, p = declared, False, declared.n, declared.holm
         value, low, high = found.value, found.low, found.high
@@ -115,16 +115,14 @@ def task_table(
                 other = entry.against.cells.get(task) if entry.against else None
                 slots.append(difference(study, cell, other, published=entry.published_difference.get(task)))
         rows.append(Row(tuple(slots), entry.kind))  # type: ignore[arg-type]
-    return Table(title, tuple(columns), tuple(rows), (*notes, *refused(study)))
+    return Table(title, tuple(columns), tuple(rows), (*notes, *untested(study)))
 
 
-def refused(study: Study) -> tuple[str, ...]:
-    """Why the sweep's claims cannot be tested, if they cannot: its cells have outgrown them. A table stands without."""
-    try:
-        findings(study)
-    except UserError as error:
-        return (f"The sweep's claims are not tested: {error}",)
-    return ()
+def untested(study: Study) -> list[str]:
+    """A note on the claims that have no number."""
+    found = findings(study)
+    reasons = [finding.why for finding in found if finding.why]
+    return [f"{len(reasons)} of the sweep's {len(found)} claims have no number: {reasons[0]}"] if reasons else []
 
 
 def by_task(cells: Iterable[CellResult]) -> dict[str, CellResult]:
@@ -182,8 +180,6 @@ def points_table(study: Study, title: str, cells: Sequence[CellResult], notes: I
 
 def claims_table(study: Study, *metrics: Metric) -> tuple[Table, ...]:
     """The sweep's claims on some metrics, tested; nothing where there is none."""
-    if problem := refused(study):
-        return (Table("Claims declared beforehand", ("claim",), (), problem),)
     found = [finding for finding in findings(study) if finding.metric in metrics]
     if not found:
         return ()

@@ -36,7 +36,7 @@ def fabricate(root: Path, cells: int, questions: int) -> int:
     rows = [{"id": f"q{i:04}", "question": f"What is {i} + 1?", "answer": str(i + 1)} for i in range(questions)]
     task.write_text("".join(json.dumps(row) + "\n" for row in rows))
     strings, arms, seeds = "none,empty,alternatively,hmm,wait", "random,diverse,longest,s1k", 5
-    caps = ",".join(str(2 ** (i + 5)) for i in range(max(1, cells // (5 * 4 * seeds))))
+    caps = ",".join(str(32 * (i + 1)) for i in range(max(1, cells // (5 * 4 * seeds))))
     plan, store = Plan(), Store(root)
     for config in compose(
         f"data={arms}",

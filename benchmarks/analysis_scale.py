@@ -122,7 +122,7 @@ def read(root: Path, pipe: Any) -> None:
 
     from rich.console import Console
 
-    from s1sweep.analysis import report, results, tables
+    from s1sweep.analysis import papertables, report, results, tables
     from s1sweep.store import Store
 
     sweep = Store(root).sweep("scale")
@@ -142,8 +142,8 @@ def read(root: Path, pipe: Any) -> None:
     after = _peak()
     cells = timed("cells", lambda: results.cells(sweep))
     timed("all-cells table", lambda: tables.show(cells, Console(file=io.StringIO(), width=200, force_terminal=True)))
-    timed("subset table", lambda: tables.subset_table(cells))
-    timed("extrapolation table", lambda: tables.extrapolation_table(cells))
+    timed("subset table", lambda: papertables.subset_table(cells))
+    timed("extrapolation table", lambda: papertables.extrapolation_table(cells))
     timed("page context", lambda: report._context(sweep))
     pipe.send(
         {

@@ -77,11 +77,13 @@ def _findings(study: Study) -> tuple[Finding, ...]:
 
 
 def _expanded(claim: Claim) -> Iterator[Finding]:
+    """A finding for each combination; `where` says the points that vary, or all where none does."""
+    varying = {key for key, value in claim.points.items() if isinstance(value, tuple)} or set(claim.points)
     for contrast in _combinations(claim.contrast):
         for points in _combinations(claim.points):
             yield Finding(
                 label=f"{_said(contrast)} − {_said(claim.baseline)}",
-                where=_said(points),
+                where=_said({key: value for key, value in points.items() if key in varying}),
                 metric=claim.metric,
                 contrast=contrast,
                 baseline=dict(claim.baseline),

@@ -187,7 +187,7 @@ def chain(study: Study, ladder: Ladder, string: str) -> Chain | None:
     probed = [cell for cell in rungs if cell.spec["method"].get("probe_ends")]
     if probed:
         n = extrapolation(probed[-1])[0]
-        rows = [_on_the_way(row, n) for row in study.readouts(probed[-1]).to_dict("records")]
+        rows = [_on_the_way(row, n) for row in study.grades(probed[-1])]
         shape = study.scores(probed[-1]).credit.shape
         ignored, source = tuple(range(n + 1)), "answers read at every ignored end"
     else:

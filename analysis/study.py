@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from s1sweep.data.raw import read_jsonl
 from s1sweep.spec import Claim
 from s1sweep.store import Store, Sweep
 
@@ -71,7 +72,7 @@ class Study:
     def readouts(self, cell: CellResult) -> pd.DataFrame:
         """The rows of a finished cell's grades, in their order: one per answer. Raises KeyError for a missing cell.
 
-        Columns are those of docs/results.md and `readout`; votes and probes are in `results.readouts`.
+        Columns are those of docs/results.md and `readout`.
         """
         if cell.grades is None:
             raise KeyError(f"{cell.key} has no number: {cell.missing}")
@@ -79,6 +80,12 @@ class Study:
             assert cell.readouts is not None
             self._readouts[cell.grades] = grades.read(cell.grades, cell.readouts).to_pandas()
         return self._readouts[cell.grades]
+
+    def grades(self, cell: CellResult) -> list[dict[str, Any]]:
+        """The same rows with all their fields, votes and probes among them. Raises KeyError for a missing cell."""
+        if cell.grades is None:
+            raise KeyError(f"{cell.key} has no number: {cell.missing}")
+        return read_jsonl(cell.grades)
 
     def scores(self, cell: CellResult) -> Scores:
         """A finished cell's answers as arrays, questions in the order of its task."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from s1sweep.grading.graders import GRADERS, last_boxed, stated
@@ -88,3 +90,10 @@ def test_boxed_braces_balance() -> None:
     assert last_boxed("\\boxed{a{b}{c}} d}") == "a{b}{c}"
     assert last_boxed("\\boxed{never closed") is None
     assert stated("\\boxed{} Answer: 5") == "5"
+
+
+def test_math_is_graded_in_any_thread() -> None:
+    """A training under Ray asks for rewards outside the main thread, where math-verify cannot set its alarm."""
+    with ThreadPoolExecutor(1) as pool:
+        found = pool.submit(GRADERS["math"].judge, "Answer: \\frac{1}{2}", "0.5").result()
+    assert found.verdict == "correct"

@@ -166,6 +166,7 @@ def readout(question: str, sample: int, answer: str, **changes: Any) -> dict[str
         "loop": None,
         "score": None,
         "thinking_ids": [1] * 10,
+        "thinking": [["a b", False]],
         "stated": answer and f"Answer: {answer}",
         "probes": [],
         **{name: 0 for name in grade.TOKENS},

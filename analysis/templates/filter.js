@@ -12,14 +12,19 @@ const filter = { words: [], off: data.axes.map(() => new Set()), shown: new Set(
   const rows = [...document.querySelectorAll("main tbody tr")]
     .map((row) => [row, [...row.querySelectorAll("[data-cell]")].map((node) => node.dataset.cell)])
     .filter(([row, keys]) => keys.length && !row.dataset.cell);
-  const lines = [];
+  const lines = [], anywhere = {};
+  for (const point of document.querySelectorAll(".point[data-axes][data-cell]")) {
+    (anywhere[point.dataset.axes] = anywhere[point.dataset.axes] || []).push(point.dataset.cell);
+  }
   for (const drawing of document.querySelectorAll("figure svg")) {
     const keys = {};
     for (const point of drawing.querySelectorAll(".point[data-axes]")) {
       (keys[point.dataset.axes] = keys[point.dataset.axes] || []).push(point.dataset.cell);
     }
     for (const line of drawing.querySelectorAll(".line[data-axes], .bars[data-axes]")) {
-      const own = (keys[line.dataset.axes] || []).filter((key) => key);
+      // A line of estimates over many cells follows its arm, wherever that is drawn cell by cell.
+      const known = (keys[line.dataset.axes] || []).filter((key) => key);
+      const own = known.length ? known : (anywhere[line.dataset.axes] || []).filter((key) => key);
       if (own.length) lines.push([line, own]);
     }
   }

@@ -8,6 +8,7 @@ is math-verify's. Knows no files.
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -103,10 +104,13 @@ def _math_equal(extracted: str, gold: str) -> bool:
     # Imported late: sympy takes seconds, and most answers above are equal as text.
     from math_verify import parse, verify
 
-    def parsed(text: str) -> list:
-        return parse(text if "$" in text else f"${text}$")
+    # Its time limit is an alarm, which only a main thread can have; the reward of a training is asked for in another.
+    limit = 5 if threading.current_thread() is threading.main_thread() else None
 
-    return bool(verify(parsed(gold), parsed(extracted)))
+    def parsed(text: str) -> list:
+        return parse(text if "$" in text else f"${text}$", parsing_timeout=limit)
+
+    return bool(verify(parsed(gold), parsed(extracted), timeout_seconds=limit))
 
 
 _LETTER = re.compile(r"^\W*([A-Za-z])\b(?!\w)")

@@ -44,14 +44,22 @@ def grid_b(*asked: str) -> list[CellConfig]:
 
 
 def measure(
-    pairs: int, weights: str, tasks: str, limit: int, tasks_dense: str, limit_dense: int, limit_dense_flat: int
+    pairs: int,
+    weights: str,
+    layers: int,
+    tasks: str,
+    limit: int,
+    tasks_dense: str,
+    limit_dense: int,
+    limit_dense_flat: int,
 ) -> dict[str, Any]:
     """Each grid in turn, in one process and engine; `weights` is a checkpoint of the testbed's model, or its base.
 
     The limits are the questions of each task for grid A and for grid B, which is dense; 0 leaves the grid out. Beside
     the flat batch grid B has more questions, so that it fills the engine too: cell by cell they would take hours.
+    `layers` are added that change no token, so that a step costs more than the testbed's four layers.
     """
-    engine, chat = testbed_engine(weights)
+    engine, chat = testbed_engine(weights, layers)
     found = {}
     for name, grid, asked, most, flat_most in (
         ("A", grid_a, tasks, limit, limit),
@@ -68,6 +76,7 @@ def measure(
     return {
         **worst,
         "weights": weights or "the testbed's base",
+        "layers_added": layers,
         "grids": found,
         "bars": {"tokens_over_unique": 1.0, "speedup_over_token_ratio": 0.9, "throughput_ratio": 0.95},
         "baseline_one_by_one": "the same vLLM with prefix caching, a session for each cell, cache kept between cells",
@@ -146,7 +155,9 @@ if __name__ == "__main__":
     main(
         "decode_sharing",
         measure,
+        pairs=3,
         weights="",
+        layers=12,
         tasks="tiny_calc,tiny_hard,tiny_choice,tiny_dev",
         limit=80,
         tasks_dense="tiny_hard",

@@ -7,14 +7,11 @@ this file imports vLLM.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import itertools
 import os
-import queue
-import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -96,32 +93,8 @@ def _repack_embeddings(model: Any) -> None:
             module.quant_method.process_weights_after_loading(module)
 
 
-@dataclass(frozen=True)
-class _Asked:
-    """A request on its way between an event loop and the engine's thread."""
-
-    loop: asyncio.AbstractEventLoop
-    answer: asyncio.Future[Any]
-    prompt: dict[str, Any]
-    params: Any
-    priority: int
-
-    def settle(self, result: Any) -> None:
-        """Answer it, from the engine's thread; nobody waits where the loop is closed."""
-        with contextlib.suppress(RuntimeError):
-            self.loop.call_soon_threadsafe(self._settle, result)
-
-    def _settle(self, result: Any) -> None:
-        if self.answer.done():
-            return
-        if isinstance(result, Exception):
-            self.answer.set_exception(result)
-        else:
-            self.answer.set_result(result)
-
-
 class VllmEngine:
-    """vLLM's step loop in a thread of its own, so that methods work while the engine computes."""
+    """vLLM's step loop, pumped by the event loop that awaits it. One event loop at a time."""
 
     def __init__(self, model: Model, weights: str, resources: Resources) -> None:
         os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
@@ -181,8 +154,8 @@ class VllmEngine:
         self._max_len = model.max_model_len
         self._weights = weights
         self._numbers = itertools.count()
-        self._inbox: queue.SimpleQueue[_Asked | None] = queue.SimpleQueue()
-        self._pump: threading.Thread | None = None
+        self._waiting: dict[str, asyncio.Future[Any]] = {}
+        self._pump: asyncio.Future[None] | None = None
 
     def fingerprint(self) -> dict[str, Any]:
         return self._fingerprint
@@ -191,7 +164,6 @@ class VllmEngine:
         """Put other weights of the same architecture in place."""
         if weights == self._weights:
             return
-        self._stop()
         self._llm.collective_rpc("reload_weights", kwargs={"weights_path": weights})
         self._llm.apply_model(_repack_embeddings)
         self._llm.reset_prefix_cache()
@@ -199,14 +171,12 @@ class VllmEngine:
 
     def close(self) -> None:
         """Free the engine's memory."""
-        self._stop()
         gc.unfreeze()
         del self._llm
         gc.collect()
 
     def forget(self) -> None:
         """Empty the prefix cache."""
-        self._stop()
         self._llm.reset_prefix_cache()
 
     async def generate(
@@ -247,43 +217,32 @@ class VllmEngine:
         return tuple(found[i].logprob for i in token_ids)
 
     async def _request(self, prompt_ids: Sequence[int], params: Any, priority: int = 0) -> Any:
-        if self._pump is None:
-            self._pump = threading.Thread(target=self._run, name="vllm", daemon=True)
-            self._pump.start()
-        loop = asyncio.get_running_loop()
-        asked = _Asked(loop, loop.create_future(), {"prompt_token_ids": list(prompt_ids)}, params, priority)
-        self._inbox.put(asked)
-        return await asked.answer
+        name = str(next(self._numbers))
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._waiting[name] = future
+        try:
+            self._llm.llm_engine.add_request(name, {"prompt_token_ids": list(prompt_ids)}, params, priority=priority)
+        except BaseException:
+            del self._waiting[name]  # refused: the others must not wait for it
+            raise
+        if self._pump is None or self._pump.done():
+            self._pump = asyncio.ensure_future(self._run())
+        return await future
 
-    def _stop(self) -> None:
-        """End the engine's thread; nobody waits for what is left. The next request starts another."""
-        if self._pump is not None:
-            self._inbox.put(None)
-            self._pump.join()
-            self._pump = None
-
-    def _run(self) -> None:
-        """The engine's thread: take in what is asked, step, and hand out what is finished, until it is closed."""
+    async def _run(self) -> None:
         engine = self._llm.llm_engine
-        under_way: dict[str, _Asked] = {}
-        while True:
-            try:
-                while not self._inbox.empty() or not under_way:
-                    asked = self._inbox.get()
-                    if asked is None:
-                        engine.abort_request(list(under_way))
-                        return
-                    name = str(next(self._numbers))
-                    try:
-                        engine.add_request(name, asked.prompt, asked.params, priority=asked.priority)
-                    except Exception as error:  # refused: the others must not wait for it
-                        asked.settle(error)
-                    else:
-                        under_way[name] = asked
+        try:
+            while self._waiting:
                 for output in engine.step():
                     if output.finished:
-                        under_way.pop(output.request_id).settle(output)
-            except Exception as error:
-                for asked in under_way.values():
-                    asked.settle(error)
-                under_way.clear()
+                        future = self._waiting.pop(output.request_id)
+                        if not future.done():
+                            future.set_result(output)
+                # A finished request wakes its readers, who ask for more a few hops later; let them join the next step.
+                for _ in range(6):
+                    await asyncio.sleep(0)
+        except Exception as error:
+            for future in self._waiting.values():
+                if not future.done():
+                    future.set_exception(error)
+            self._waiting.clear()

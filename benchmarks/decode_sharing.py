@@ -57,7 +57,7 @@ def measure(
 
     The limits are the questions of each task for grid A and for grid B, which is dense; 0 leaves the grid out. Beside
     the flat batch grid B has more questions, so that it fills the engine too: cell by cell they would take hours.
-    `layers` are added that change no token: with 20 a step is as deep as Qwen2.5-0.5B's, and as narrow as the testbed's.
+    `layers` are added that change no token: with 20 a step is as deep as Qwen2.5-0.5B's, though as narrow as before.
     """
     engine, chat = testbed_engine(weights, layers)
     found = {}

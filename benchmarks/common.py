@@ -10,6 +10,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import struct
 import sys
 import tempfile
@@ -75,8 +76,11 @@ def write(name: str, found: dict[str, Any]) -> None:
     RESULTS.write_text(text.rstrip() + "\n")
 
 
-def testbed_engine(weights: str = "", **engine_args: Any) -> tuple[Any, Any]:
-    """A vLLM engine with the testbed's base, or other weights of its shape, on one thread; and the chat format."""
+def testbed_engine(weights: str = "", layers: int = 0, **engine_args: Any) -> tuple[Any, Any]:
+    """A vLLM engine with the testbed's base, or other weights of its shape, on one thread; and the chat format.
+
+    `layers` silent ones more, see `deepened`.
+    """
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
     from s1sweep.decoding.chat import Chat, load_tokenizer
     from s1sweep.decoding.vllm_engine import VllmEngine
@@ -86,8 +90,34 @@ def testbed_engine(weights: str = "", **engine_args: Any) -> tuple[Any, Any]:
 
     model = compose("train=none")[0].cell.model
     model = model.model_copy(update={"engine_args": {**model.engine_args, **engine_args}})
-    engine = VllmEngine(model, weights or model_path(model), Resources(threads=1, kv_cache_mb=512))
+    weights = weights or model_path(model)
+    deeper = deepened(weights, layers) if layers else weights
+    engine = VllmEngine(model, deeper, Resources(threads=1, kv_cache_mb=512 * (4 + layers) // 4))
     return engine, Chat(model, load_tokenizer(model))
+
+
+def deepened(weights: str, layers: int) -> str:
+    """A checkpoint with `layers` more layers that add nothing to the residual stream: every token stays, and costs what
+    a deeper model costs. The testbed's four layers are so cheap that Python outweighs them as in no real model.
+    """
+    from safetensors.torch import load_file, save_file
+
+    target = Path(tempfile.mkdtemp(prefix="deepened-"))
+    shutil.copytree(weights, target, dirs_exist_ok=True)
+    config = json.loads((target / "config.json").read_text())
+    had = config["num_hidden_layers"]
+    last = f"model.layers.{had - 1}."
+    tensors = load_file(target / "model.safetensors")
+    for i in range(had, had + layers):
+        for name, tensor in [(n, t) for n, t in tensors.items() if n.startswith(last)]:
+            silent = name.endswith(("o_proj.weight", "down_proj.weight"))
+            tensors[name.replace(last, f"model.layers.{i}.")] = (
+                tensor.new_zeros(tensor.shape) if silent else tensor.clone()
+            )
+    save_file(tensors, target / "model.safetensors", metadata={"format": "pt"})
+    config |= {"num_hidden_layers": had + layers, "layer_types": ["full_attention"] * (had + layers)}
+    (target / "config.json").write_text(json.dumps(config))
+    return str(target)
 
 
 @dataclass(frozen=True)

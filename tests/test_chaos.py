@@ -84,7 +84,7 @@ def test_a_decode_worker_killed_ten_times(tmp_path: Path) -> None:
     calm, root = tmp_path / "calm" / "store", tmp_path / "kills" / "store"
     for folder in (calm, root):
         folder.parent.mkdir()
-    assert cli(*command, root=calm).returncode == 0
+    assert cli(*command, root=calm, timeout=1800).returncode == 0
     process = subprocess.Popen(
         [sys.executable, "-m", "s1sweep.cli", *command],
         env=cli_env(root),
@@ -103,7 +103,7 @@ def test_a_decode_worker_killed_ten_times(tmp_path: Path) -> None:
                 worker.kill()
                 kills += 1
                 print(f"kill {kills}: {seen:,} bytes of traces")
-    assert process.wait(timeout=600) == 0
+    assert process.wait(timeout=1800) == 0
     assert kills == 10, f"the decoding was over after {kills} kills: give it more to do"
     found, expected = records(root), records(calm)
     assert found.keys() == expected.keys()

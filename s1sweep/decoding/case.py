@@ -96,7 +96,8 @@ class Reading:
         self._case.prefilled += len(injected)
         prefix = (*self.prefix, *cut.token_ids, *injected)
         stops = self._stream.stop_ids
-        return Reading(self._case, self._case.stream(prefix, stops, sampling or self.sampling, draw).nonempty())
+        stream = self._case.stream(prefix, stops, sampling or self._stream.sampling, draw)
+        return Reading(self._case, stream.nonempty())
 
     def follow(self, token_ids: Sequence[int], *, draw: str) -> Reading:
         """The trace that goes on after its own first tokens, drawn apart by name; it may stop at once."""

@@ -29,7 +29,9 @@ class Sampling:
     @property
     def whole(self) -> bool:
         """Whether the draw depends on where the request began, so that it cannot be taken up again half-way."""
-        return self.thinking_budget is not None or any(name not in STATELESS for name, _ in self.extra)
+        if self.thinking_budget is not None:
+            return True
+        return bool(self.extra) and any(name not in STATELESS for name, _ in self.extra)
 
 
 @dataclass(frozen=True)

@@ -29,12 +29,13 @@ class Rows:
         self._starts = array("Q", bytes(8 * places))
         self._sizes = array("Q", bytes(8 * places))
         self._left = places
+        self._end = 0
 
     def put(self, place: int, rows: Sequence[dict[str, Any]]) -> bool:
         """Keep the rows of a position; whether it was the last one missing."""
         data = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
-        self._starts[place], self._sizes[place] = self._file.tell(), len(data)
-        self._file.write(data)
+        self._starts[place], self._sizes[place] = self._end, len(data)
+        self._end += self._file.write(data)
         self._left -= 1
         return not self._left
 

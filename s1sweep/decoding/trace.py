@@ -48,7 +48,8 @@ class Stream:
 
     def nonempty(self) -> Stream:
         """The same, but for a stop in first place, which is banned."""
-        return replace(self, sampling=replace(self.sampling, min_tokens=1))
+        sampling = self.sampling if self.sampling.min_tokens == 1 else replace(self.sampling, min_tokens=1)
+        return Stream(self.prefix, self.stop_ids, sampling, self.item, self.reach)
 
     def key(self) -> bytes:
         """What finds the stream on disk again."""
@@ -104,7 +105,7 @@ class Trace:
             # Not until a callback clears it: who came between would await what is done, and so never let it run.
             if self._extending is None or self._extending.done():
                 self._extending = asyncio.ensure_future(self._extend())
-            await asyncio.shield(self._extending)
+            await self._extending
         if len(self._tokens) < n:
             return Cut(tuple(self._tokens), self._ended, self._stop_id)
         return Cut(tuple(self._tokens[:n]), None)

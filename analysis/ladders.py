@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -198,12 +199,18 @@ def chain(study: Study, ladder: Ladder, string: str) -> Chain | None:
         shape = study.scores(cells[0]).credit.shape
         rows = [[_at_the_end(r) for r in row] for row in zip(*tables, strict=True)]
         ignored, source = tuple(extrapolation(cell)[0] for cell in cells), "answers of one cell for each point"
-    grader = GRADERS[cast(str, ladder.cells[0].spec["task"]["grader"])]
     points = len(rows[0])
     texts = [[[said for said, _, _ in row] for row in rows[i : i + shape[1]]] for i in range(0, len(rows), shape[1])]
     right = np.array([[hit for _, hit, _ in row] for row in rows]).reshape(*shape, points)
     at = np.array([[tokens for _, _, tokens in row] for row in rows], dtype=float).reshape(*shape, points)
-    return Chain(_told_apart(Classes(grader.equal).array(texts), right), right, at, ignored, source)
+    classes = _classes(ladder.cells[0].spec["task"]["grader"]).array(texts)
+    return Chain(_told_apart(classes, right), right, at, ignored, source)
+
+
+@cache
+def _classes(grader: str) -> Classes:
+    """Kept, since cells of a sweep give the same answers, and a grader may take milliseconds to compare two."""
+    return Classes(GRADERS[grader].equal)
 
 
 def _told_apart(classes: NDArray[np.int64], right: NDArray[np.bool_]) -> NDArray[np.int64]:
@@ -246,7 +253,7 @@ def answers(study: Study, cell: CellResult) -> NDArray[np.int64]:
     texts = [text if isinstance(text, str) else None for text in said]  # pandas may make NaN of None
     questions, drawn = study.scores(cell).credit.shape
     shape = [[[texts[i * drawn + j]] for j in range(drawn)] for i in range(questions)]
-    return Classes(GRADERS[cell.spec["task"]["grader"]].equal).array(shape)[..., 0]
+    return _classes(cell.spec["task"]["grader"]).array(shape)[..., 0]
 
 
 def _on_the_way(row: dict[str, Any], n: int) -> list[tuple[str | None, bool, float]]:

@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as arrays
 
 from s1sweep.analysis.critics import attribution, budgets, endings, flips, parallel, split
 from s1sweep.analysis.critics.answers import NONE, Classes
-from s1sweep.analysis.critics.resample import Estimates, held_out_best, jointly, mean, means
+from s1sweep.analysis.critics.resample import Estimates, HeldOut, held_out_best, jointly, mean, means
 
 RNG = np.random.default_rng(0)
 
@@ -363,9 +363,10 @@ def test_rules_on_a_planted_pool() -> None:
 
 def test_a_budget_buys_the_best_that_it_can_pay() -> None:
     cost, credit = np.array([[10.0] * 8, [20.0] * 8, [80.0] * 8]), np.array([[0.2] * 8, [0.6] * 8, [0.9] * 8])
-    assert parallel.at_budget(even(8), cost, credit, 20.0)[0] == pytest.approx(0.6)
-    assert parallel.at_budget(even(8), cost, credit, 100.0)[0] == pytest.approx(0.9)
-    assert math.isnan(parallel.at_budget(even(8), cost, credit, 5.0)[0])
+    held = HeldOut(even(8), credit)
+    assert parallel.at_budget(held, cost, 20.0)[0] == pytest.approx(0.6)
+    assert parallel.at_budget(held, cost, 100.0)[0] == pytest.approx(0.9)
+    assert math.isnan(parallel.at_budget(held, cost, 5.0)[0])
 
 
 def test_the_frontier_leaves_out_what_is_beaten() -> None:

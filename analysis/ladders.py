@@ -144,11 +144,9 @@ class Samples:
 
 def samples(study: Study, cell: CellResult) -> Samples:
     """A finished cell's answers. A stop after exactly as many tokens as the cap comes too late, hence the 1."""
-    rows, scores = study.readouts(cell), study.scores(cell)
-    natural = (rows["ended"] == "natural").to_numpy().reshape(scores.credit.shape)
-    thinking = scores.thinking
-    total = thinking + rows["answer_tokens"].to_numpy(float).reshape(thinking.shape)
-    return Samples(scores.questions, scores.credit, thinking, total, np.where(natural, thinking + 1, np.inf))
+    one = study.scores(cell)
+    stop = np.where(one.natural, one.thinking + 1, np.inf)
+    return Samples(one.questions, one.credit, one.thinking, one.thinking + one.answer, stop)
 
 
 def column(study: Study, cell: CellResult, name: str) -> Floats:
@@ -195,9 +193,10 @@ def chain(study: Study, ladder: Ladder, string: str) -> Chain | None:
         cells = [*([ladder.natural] if ladder.natural else []), *rungs]
         if len(cells) < 2:
             return None
-        tables = [study.readouts(cell).to_dict("records") for cell in cells]
+        names = ("extracted", "credit", "thinking_tokens")
+        tables = [zip(*(study.readouts(cell)[name] for name in names), strict=True) for cell in cells]
         shape = study.scores(cells[0]).credit.shape
-        rows = [[_at_the_end(r) for r in row] for row in zip(*tables, strict=True)]
+        rows = [[_said(*answer) for answer in row] for row in zip(*tables, strict=True)]
         ignored, source = tuple(extrapolation(cell)[0] for cell in cells), "answers of one cell for each point"
     points = len(rows[0])
     texts = [[[said for said, _, _ in row] for row in rows[i : i + shape[1]]] for i in range(0, len(rows), shape[1])]
@@ -241,9 +240,9 @@ def scored(study: Study, ladder: Ladder) -> CellResult | None:
     key = _arm_key(ladder.natural)
     for cell in study.done:
         parallel = cell.spec.get("parallel", {})
-        alike = _arm_key(cell) == key and cap(cell) == cap(ladder.natural) and not extrapolation(cell)[0]
-        if alike and parallel.get("rule") == "best" and parallel.get("n") == 1:
-            return cell
+        if parallel.get("rule") == "best" and parallel.get("n") == 1 and not extrapolation(cell)[0]:
+            if cap(cell) == cap(ladder.natural) and _arm_key(cell) == key:
+                return cell
     return None
 
 
@@ -264,5 +263,8 @@ def _on_the_way(row: dict[str, Any], n: int) -> list[tuple[str | None, bool, flo
 
 
 def _at_the_end(row: dict[str, Any]) -> tuple[str | None, bool, float]:
-    said = row["extracted"]
-    return said if isinstance(said, str) else None, row["credit"] >= 0.5, float(row["thinking_tokens"])
+    return _said(row["extracted"], row["credit"], row["thinking_tokens"])
+
+
+def _said(extracted: Any, credit: float, tokens: float) -> tuple[str | None, bool, float]:
+    return extracted if isinstance(extracted, str) else None, bool(credit >= 0.5), float(tokens)

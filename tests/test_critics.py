@@ -13,6 +13,7 @@ from hypothesis.extra import numpy as arrays
 
 from s1sweep.analysis.critics import attribution, budgets, endings, flips, parallel, split
 from s1sweep.analysis.critics.answers import NONE, Classes
+from s1sweep.analysis.metrics import listing
 from s1sweep.analysis.critics.resample import Estimates, HeldOut, held_out_best, jointly, mean, means
 
 RNG = np.random.default_rng(0)
@@ -359,6 +360,26 @@ def test_rules_on_a_planted_pool() -> None:
     assert credit("weighted", 5, scores) == 1
     with pytest.raises(ValueError, match="scores"):
         credit("best", 2)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from([NONE, 0, 1, 2]), st.booleans(), st.integers(1, 4)), min_size=2, max_size=6),
+    st.data(),
+)
+def test_listed_subsets_are_worth_what_counted_ones_are(pool: list[tuple[int, bool, int]], data: st.DataObject) -> None:
+    """Pools of few samples are listed, others counted: equal, whatever ties."""
+    answers, right, tokens = (np.array([column]) for column in zip(*pool, strict=True))
+    k = data.draw(st.integers(1, len(pool)))
+    scores = tokens / 10
+    for rule, by in (("majority", None), ("weighted", None), ("weighted", scores), ("shortest", None)):
+        args = (np.repeat(answers, 2, 0), np.repeat(right, 2, 0), np.repeat(3.0 * tokens, 2, 0), k, rule)
+        by = None if by is None else np.repeat(by, 2, 0)
+        listed = parallel.credit(*args, by)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(listing, "MOST", 0)
+            counted = parallel.credit(*args, by)
+        assert listed == pytest.approx(counted, abs=1e-9), (rule, by)
 
 
 def test_a_budget_buys_the_best_that_it_can_pay() -> None:

@@ -240,9 +240,9 @@ def scored(study: Study, ladder: Ladder) -> CellResult | None:
     key = _arm_key(ladder.natural)
     for cell in study.done:
         parallel = cell.spec.get("parallel", {})
-        if parallel.get("rule") == "best" and parallel.get("n") == 1 and not extrapolation(cell)[0]:
-            if cap(cell) == cap(ladder.natural) and _arm_key(cell) == key:
-                return cell
+        single = parallel.get("rule") == "best" and parallel.get("n") == 1 and not extrapolation(cell)[0]
+        if single and cap(cell) == cap(ladder.natural) and _arm_key(cell) == key:
+            return cell
     return None
 
 

@@ -106,5 +106,5 @@ class Study:
             names = ("credit", "thinking_tokens", "answer_tokens", "total_tokens")
             numbers = (rows[name].to_numpy(float).reshape(shape) for name in names)
             natural = (rows["ended"] == "natural").to_numpy().reshape(shape)
-            self._scores[cell.grades] = Scores(questions, *numbers, natural)
+            self._scores[cell.grades] = Scores(questions, *numbers, natural=natural)
         return self._scores[cell.grades]

@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -158,9 +159,8 @@ def read(root: Path, pipe: Any) -> None:
     timed("extrapolation table", lambda: papertables.extrapolation_table(cells))
     study = timed("study", lambda: Study.of(sweep))
     for name in exhibits.NAMES:
-        timed(f"exhibit {name}", lambda name=name: made(name, study))
+        timed(f"exhibit {name}", partial(made, name, study))
     total, total_cpu, peak = (round(sum(seconds.values()), 2), round(sum(cpu.values()), 2), _peak())
-    del study
     page = timed("page", lambda: report.write(sweep))
     pipe.send(
         {

@@ -13,8 +13,8 @@ from hypothesis.extra import numpy as arrays
 
 from s1sweep.analysis.critics import attribution, budgets, endings, flips, parallel, split
 from s1sweep.analysis.critics.answers import NONE, Classes
-from s1sweep.analysis.metrics import listing
 from s1sweep.analysis.critics.resample import Estimates, HeldOut, held_out_best, jointly, mean, means
+from s1sweep.analysis.metrics import listing
 
 RNG = np.random.default_rng(0)
 

@@ -111,7 +111,7 @@ def _gain_rows(study: Study, arms: list[Ladder], ways: list[Way]) -> list[Row]:
 
 
 def _gains(study: Study, sides: Sequence[dict[Way, CellResult]], ways: list[Way]) -> tuple[Estimates, Estimates]:
-    """(ways - 1, EFFECTS), and (ways - 1,): what the other ways gain in the second arm over the first way in the first."""
+    """(ways - 1, EFFECTS), and (ways - 1,): what the other ways of the second arm gain over the first of the first."""
     values = np.stack([[samples(study, cells[way]).credit.mean(axis=1) for way in ways] for cells in sides])
     found = jointly(partial(effects, values=values), values.shape[-1])
     return found[0], means(values[1, 1:] - values[0, 0])

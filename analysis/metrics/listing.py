@@ -29,7 +29,7 @@ def listable(samples: int, k: int) -> bool:
 def heaviest(
     answers: NDArray[np.int64], right: NDArray[np.bool_], values: Floats, k: int, weigh: Weigh, first: int | None = None
 ) -> Floats:
-    """(pools,): expected credit of the answers with most weight; all arrays are (pools, samples), negative answers none.
+    """(pools,): expected credit of the answers with most weight; arrays are (pools, samples), negative answers none.
 
     An answer's credit is the share of its samples judged right, as in `pool`. With `first`, only the samples whose
     value is among the `first` smallest of those with an answer vote. Raises ValueError unless 1 <= k <= samples.

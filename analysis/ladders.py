@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -143,11 +144,9 @@ class Samples:
 
 def samples(study: Study, cell: CellResult) -> Samples:
     """A finished cell's answers. A stop after exactly as many tokens as the cap comes too late, hence the 1."""
-    rows, scores = study.readouts(cell), study.scores(cell)
-    natural = (rows["ended"] == "natural").to_numpy().reshape(scores.credit.shape)
-    thinking = scores.thinking
-    total = thinking + rows["answer_tokens"].to_numpy(float).reshape(thinking.shape)
-    return Samples(scores.questions, scores.credit, thinking, total, np.where(natural, thinking + 1, np.inf))
+    one = study.scores(cell)
+    stop = np.where(one.natural, one.thinking + 1, np.inf)
+    return Samples(one.questions, one.credit, one.thinking, one.thinking + one.answer, stop)
 
 
 def column(study: Study, cell: CellResult, name: str) -> Floats:
@@ -194,16 +193,23 @@ def chain(study: Study, ladder: Ladder, string: str) -> Chain | None:
         cells = [*([ladder.natural] if ladder.natural else []), *rungs]
         if len(cells) < 2:
             return None
-        tables = [study.readouts(cell).to_dict("records") for cell in cells]
+        names = ("extracted", "credit", "thinking_tokens")
+        tables = [zip(*(study.readouts(cell)[name] for name in names), strict=True) for cell in cells]
         shape = study.scores(cells[0]).credit.shape
-        rows = [[_at_the_end(r) for r in row] for row in zip(*tables, strict=True)]
+        rows = [[_said(*answer) for answer in row] for row in zip(*tables, strict=True)]
         ignored, source = tuple(extrapolation(cell)[0] for cell in cells), "answers of one cell for each point"
-    grader = GRADERS[cast(str, ladder.cells[0].spec["task"]["grader"])]
     points = len(rows[0])
     texts = [[[said for said, _, _ in row] for row in rows[i : i + shape[1]]] for i in range(0, len(rows), shape[1])]
     right = np.array([[hit for _, hit, _ in row] for row in rows]).reshape(*shape, points)
     at = np.array([[tokens for _, _, tokens in row] for row in rows], dtype=float).reshape(*shape, points)
-    return Chain(_told_apart(Classes(grader.equal).array(texts), right), right, at, ignored, source)
+    classes = _classes(ladder.cells[0].spec["task"]["grader"]).array(texts)
+    return Chain(_told_apart(classes, right), right, at, ignored, source)
+
+
+@cache
+def _classes(grader: str) -> Classes:
+    """Kept, since cells of a sweep give the same answers, and a grader may take milliseconds to compare two."""
+    return Classes(GRADERS[grader].equal)
 
 
 def _told_apart(classes: NDArray[np.int64], right: NDArray[np.bool_]) -> NDArray[np.int64]:
@@ -234,8 +240,8 @@ def scored(study: Study, ladder: Ladder) -> CellResult | None:
     key = _arm_key(ladder.natural)
     for cell in study.done:
         parallel = cell.spec.get("parallel", {})
-        alike = _arm_key(cell) == key and cap(cell) == cap(ladder.natural) and not extrapolation(cell)[0]
-        if alike and parallel.get("rule") == "best" and parallel.get("n") == 1:
+        single = parallel.get("rule") == "best" and parallel.get("n") == 1 and not extrapolation(cell)[0]
+        if single and cap(cell) == cap(ladder.natural) and _arm_key(cell) == key:
             return cell
     return None
 
@@ -246,7 +252,7 @@ def answers(study: Study, cell: CellResult) -> NDArray[np.int64]:
     texts = [text if isinstance(text, str) else None for text in said]  # pandas may make NaN of None
     questions, drawn = study.scores(cell).credit.shape
     shape = [[[texts[i * drawn + j]] for j in range(drawn)] for i in range(questions)]
-    return Classes(GRADERS[cell.spec["task"]["grader"]].equal).array(shape)[..., 0]
+    return _classes(cell.spec["task"]["grader"]).array(shape)[..., 0]
 
 
 def _on_the_way(row: dict[str, Any], n: int) -> list[tuple[str | None, bool, float]]:
@@ -257,5 +263,8 @@ def _on_the_way(row: dict[str, Any], n: int) -> list[tuple[str | None, bool, flo
 
 
 def _at_the_end(row: dict[str, Any]) -> tuple[str | None, bool, float]:
-    said = row["extracted"]
-    return said if isinstance(said, str) else None, row["credit"] >= 0.5, float(row["thinking_tokens"])
+    return _said(row["extracted"], row["credit"], row["thinking_tokens"])
+
+
+def _said(extracted: Any, credit: float, tokens: float) -> tuple[str | None, bool, float]:
+    return extracted if isinstance(extracted, str) else None, bool(credit >= 0.5), float(tokens)

@@ -18,18 +18,22 @@ from s1sweep.spec import Claim
 from s1sweep.store import Store, Sweep
 
 from . import grades, results
-from .labels import axis_value
+from .labels import Arm, arm, axis_value
 from .results import CellResult
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Arrays (questions, samples): credit in [0, 1] of each answer, its thinking tokens and all its tokens."""
+    """Arrays (questions, samples): credit in [0, 1] of each answer, its thinking tokens, those of the answer, all its
+    tokens, and whether its thinking ended by itself.
+    """
 
     questions: tuple[str, ...]
     credit: np.ndarray
     thinking: np.ndarray
+    answer: np.ndarray
     total: np.ndarray
+    natural: np.ndarray
 
 
 class Study:
@@ -42,6 +46,7 @@ class Study:
         self.name = name
         self.whole = self
         self._readouts: dict[Any, pd.DataFrame] = {}
+        self._scores: dict[Any, Scores] = {}
 
     @classmethod
     def of(cls, sweep: Sweep) -> Study:
@@ -52,6 +57,11 @@ class Study:
     def done(self) -> tuple[CellResult, ...]:
         """The cells that have a number."""
         return tuple(cell for cell in self.cells if cell.missing is None)
+
+    @cached_property
+    def arms(self) -> list[Arm]:
+        """What its cells were trained on, each once."""
+        return list(dict.fromkeys(arm(cell) for cell in self.cells))
 
     def where(self, keep: Callable[[CellResult], bool] | None = None, **axes: Any) -> Study:
         """The cells that `keep` wants, and whose axes (`data="s1k"`) have a value or one of a list of values."""
@@ -66,7 +76,7 @@ class Study:
             self.claims,
             self.name,
         )
-        found.whole, found._readouts = self.whole, self._readouts
+        found.whole, found._readouts, found._scores = self.whole, self._readouts, self._scores
         return found
 
     def readouts(self, cell: CellResult) -> pd.DataFrame:
@@ -90,9 +100,11 @@ class Study:
     def scores(self, cell: CellResult) -> Scores:
         """A finished cell's answers as arrays, questions in the order of its task."""
         rows = self.readouts(cell)
-        questions = tuple(dict.fromkeys(rows["question_id"]))
-        shape = (len(questions), -1)
-        return Scores(
-            questions,
-            *(rows[name].to_numpy(float).reshape(shape) for name in ("credit", "thinking_tokens", "total_tokens")),
-        )
+        if cell.grades not in self._scores:
+            questions = tuple(dict.fromkeys(rows["question_id"]))
+            shape = (len(questions), -1)
+            names = ("credit", "thinking_tokens", "answer_tokens", "total_tokens")
+            numbers = (rows[name].to_numpy(float).reshape(shape) for name in names)
+            natural = (rows["ended"] == "natural").to_numpy().reshape(shape)
+            self._scores[cell.grades] = Scores(questions, *numbers, natural=natural)
+        return self._scores[cell.grades]

@@ -13,7 +13,8 @@ from hypothesis.extra import numpy as arrays
 
 from s1sweep.analysis.critics import attribution, budgets, endings, flips, parallel, split
 from s1sweep.analysis.critics.answers import NONE, Classes
-from s1sweep.analysis.critics.resample import Estimates, held_out_best, jointly, mean, means
+from s1sweep.analysis.critics.resample import Estimates, HeldOut, held_out_best, jointly, mean, means
+from s1sweep.analysis.metrics import listing
 
 RNG = np.random.default_rng(0)
 
@@ -361,11 +362,32 @@ def test_rules_on_a_planted_pool() -> None:
         credit("best", 2)
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from([NONE, 0, 1, 2]), st.booleans(), st.integers(1, 4)), min_size=2, max_size=6),
+    st.data(),
+)
+def test_listed_subsets_are_worth_what_counted_ones_are(pool: list[tuple[int, bool, int]], data: st.DataObject) -> None:
+    """Pools of few samples are listed, others counted: equal, whatever ties."""
+    answers, right, tokens = (np.array([column]) for column in zip(*pool, strict=True))
+    k = data.draw(st.integers(1, len(pool)))
+    scores = tokens / 10
+    for rule, by in (("majority", None), ("weighted", None), ("weighted", scores), ("shortest", None)):
+        args = (np.repeat(answers, 2, 0), np.repeat(right, 2, 0), np.repeat(3.0 * tokens, 2, 0), k, rule)
+        by = None if by is None else np.repeat(by, 2, 0)
+        listed = parallel.credit(*args, by)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(listing, "MOST", 0)
+            counted = parallel.credit(*args, by)
+        assert listed == pytest.approx(counted, abs=1e-9), (rule, by)
+
+
 def test_a_budget_buys_the_best_that_it_can_pay() -> None:
     cost, credit = np.array([[10.0] * 8, [20.0] * 8, [80.0] * 8]), np.array([[0.2] * 8, [0.6] * 8, [0.9] * 8])
-    assert parallel.at_budget(even(8), cost, credit, 20.0)[0] == pytest.approx(0.6)
-    assert parallel.at_budget(even(8), cost, credit, 100.0)[0] == pytest.approx(0.9)
-    assert math.isnan(parallel.at_budget(even(8), cost, credit, 5.0)[0])
+    held = HeldOut(even(8), credit)
+    assert parallel.at_budget(held, cost, 20.0)[0] == pytest.approx(0.6)
+    assert parallel.at_budget(held, cost, 100.0)[0] == pytest.approx(0.9)
+    assert math.isnan(parallel.at_budget(held, cost, 5.0)[0])
 
 
 def test_the_frontier_leaves_out_what_is_beaten() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from s1sweep.grading.graders import GRADERS, last_boxed, stated
 
@@ -97,3 +99,12 @@ def test_math_is_graded_in_any_thread() -> None:
     with ThreadPoolExecutor(1) as pool:
         found = pool.submit(GRADERS["math"].judge, "Answer: \\frac{1}{2}", "0.5").result()
     assert found.verdict == "correct"
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(-(10**15) + 1, 10**15 - 1), st.integers(-3, 3))
+def test_whole_numbers_are_compared_as_math_verify_does(number: int, more: int) -> None:
+    from math_verify import parse, verify
+
+    other = str(number + more)
+    assert GRADERS["math"].equal(str(number), other) == verify(parse(f"${other}$"), parse(f"${number}$"))

@@ -33,11 +33,9 @@ def routes(weights: Floats, credit: Floats, splits: int = SPLITS, seed: int = 0)
     headroom from below, without bias upwards. Raises ValueError below two samples.
     """
     found = np.zeros((len(weights), 2))
-    pairs = list(_halved(credit, splits, seed))
-    for chooser, judge in pairs:
-        found[:, 0] += (best_of(mean(weights, chooser)) * mean(weights, judge)).sum(axis=1)
-        found[:, 1] += mean(weights, (best_of(chooser, axis=0) * judge).sum(axis=0))
-    found /= len(pairs)
+    for chooser, judge, share in _halved(credit, splits, seed):
+        found[:, 0] += share * (best_of(mean(weights, chooser)) * mean(weights, judge)).sum(axis=1)
+        found[:, 1] += share * mean(weights, (best_of(chooser, axis=0) * judge).sum(axis=0))
     return np.column_stack([found, found[:, 1] - found[:, 0]])
 
 
@@ -51,23 +49,22 @@ def bands(weights: Floats, credit: Floats, n: int = 3, splits: int = SPLITS, see
     budgets, questions = credit.shape[:2]
     total = np.zeros((len(weights), n, 3 + budgets))
     count = np.zeros((len(weights), n, 1))
-    pairs = list(_halved(credit, splits, seed))
-    for chooser, judge in pairs:
+    for chooser, judge, share in _halved(credit, splits, seed):
         ease = chooser.mean(axis=0)
         place = np.searchsorted(np.sort(ease), ease, side="left") * n // questions
         fixed = best_of(mean(weights, chooser))
         for band in range(n):
-            part = weights * (place == band)
-            size = part.sum(axis=1)
+            inside = place == band
+            size = mean(weights, inside.astype(float))
             there = size > 0
-            best = best_of(mean(part, chooser))
-            measured = ratio(mean(part, judge), size[:, None])
+            best = best_of(mean(weights, chooser * inside))
+            measured = ratio(mean(weights, judge * inside), size[:, None])
             own, common = (best * measured).sum(axis=1), (fixed * measured).sum(axis=1)
             row = np.column_stack([size, own, own - common, best])
-            total[:, band] += np.where(there[:, None], row, 0.0)
-            count[:, band, 0] += there
+            total[:, band] += share * np.where(there[:, None], row, 0.0)
+            count[:, band, 0] += share * there
     found = ratio(total, count)
-    found[..., 0] = total[..., 0] / len(pairs)
+    found[..., 0] = total[..., 0]
     return found
 
 
@@ -112,10 +109,13 @@ def waste(weights: Floats, credit: Floats, tokens: Floats) -> Floats:
     )
 
 
-def _halved(credit: Floats, splits: int, seed: int) -> Iterator[tuple[Floats, Floats]]:
-    """(budgets, questions) of the samples that choose, and of those that judge."""
-    half: NDArray[np.bool_]
-    for half in halves(credit.shape[2], splits, seed):
-        a, b = credit[..., half].mean(axis=2), credit[..., ~half].mean(axis=2)
-        yield a, b
-        yield b, a
+def _halved(credit: Floats, splits: int, seed: int) -> Iterator[tuple[Floats, Floats, float]]:
+    """(budgets, questions) of the samples that choose, and of those that judge, with the share of such halvings.
+
+    Few samples have few halves, so each is there once.
+    """
+    drawn = halves(credit.shape[2], splits, seed)
+    both: NDArray[np.bool_]
+    both, counts = np.unique(np.concatenate([drawn, ~drawn]), axis=0, return_counts=True)
+    for half, count in zip(both, counts, strict=True):
+        yield credit[..., half].mean(axis=2), credit[..., ~half].mean(axis=2), count / (2 * splits)

@@ -13,9 +13,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..metrics import best_of_n_at_k, maj_at_k, shortest_m_at_k, weighted_at_k
+from ..metrics import best_of_n_at_k, listing, maj_at_k, shortest_m_at_k, weighted_at_k
+from ..metrics.votes import by_length, by_score, by_votes
 from .answers import NONE
-from .resample import Floats, held_out_best
+from .resample import Floats, HeldOut
 
 Rule = Literal["majority", "weighted", "shortest", "best"]
 COSTS = ("tokens", "latency", "memory")
@@ -39,6 +40,11 @@ def credit(
     if rule == "best" and scores is None:
         raise ValueError("best needs scores")
     weights = np.zeros(answers.shape) if scores is None else scores
+    if rule != "best" and listing.listable(answers.shape[1], k):
+        first = voters(k) if rule == "shortest" else None
+        values = tokens if scores is None else scores
+        weigh = (by_length if scores is None else by_score) if rule == "weighted" else by_votes
+        return listing.heaviest(answers, right, tokens if first else values, k, weigh, first)
     found = []
     for row in zip(answers, right, tokens, weights, strict=True):
         pool = [(None if a == NONE else int(a), bool(r), float(t), float(w)) for a, r, t, w in zip(*row, strict=True)]
@@ -86,13 +92,13 @@ def affordable(cost: Floats, budget: float) -> NDArray[np.bool_]:
     return np.asarray(cost.mean(axis=1) <= budget * (1 + 1e-9))
 
 
-def at_budget(weights: Floats, cost: Floats, credit: Floats, budget: float) -> Floats:
+def at_budget(held: HeldOut, cost: Floats, budget: float) -> Floats:
     """(draws,): accuracy of the best setting within a budget, chosen on half of the questions, measured on the rest.
 
-    `cost` and `credit` are (settings, questions). NaN where no setting is within the budget.
+    `held` is of the settings' credit, `cost` (settings, questions). NaN where no setting is within the budget.
     """
     within = affordable(cost, budget)
-    return held_out_best(weights, credit[within]) if within.any() else np.full(len(weights), np.nan)
+    return held.best(within) if within.any() else np.full(held.draws, np.nan)
 
 
 def frontier(cost: Floats, accuracy: Floats) -> list[int]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
 
 from ..critics.attribution import EFFECTS, effects
-from ..critics.resample import jointly, means
+from ..critics.resample import Estimates, jointly, means
 from ..labels import cap, extrapolation, extrapolation_label
 from ..ladders import Ladder, ladders, samples
 from ..results import CellResult
@@ -70,44 +71,57 @@ def _cells(ladder: Ladder) -> dict[Way, CellResult]:
 
 def _level_row(study: Study, ladder: Ladder, ways: list[Way], first: bool) -> Row:
     cells = _cells(ladder)
+    levels = _levels(study, cells)
     slots: list[Slot] = [ladder.task, ladder.label]
     for way in ways:
         cell = cells.get(way)
         if cell is None or cell.missing is not None:
             slots.append(missing(cell) if cell else None)
             continue
-        one = samples(study, cell)
-        found = means(one.credit.mean(axis=1))
-        slots.append(number(found, n=one.n, cell=cell))
+        slots.append(number(levels[way], n=samples(study, cell).n, cell=cell))
     return Row(tuple(slots), "reference" if first else "")
+
+
+def _levels(study: Study, cells: dict[Way, CellResult]) -> dict[Way, Estimates]:
+    """Accuracy of the finished cells of an arm."""
+    done = [way for way, cell in cells.items() if cell.missing is None]
+    if not done:
+        return {}
+    found = means(np.stack([samples(study, cells[way]).credit.mean(axis=1) for way in done]))
+    return {way: found[i] for i, way in enumerate(done)}
 
 
 def _gain_rows(study: Study, arms: list[Ladder], ways: list[Way]) -> list[Row]:
     rows = []
     for arm in arms[1:]:
+        sides = _cells(arms[0]), _cells(arm)
+        done = [way for way in ways if all(way in cells and cells[way].missing is None for cells in sides)]
+        gains, both = _gains(study, sides, done) if len(done) > 1 and done[0] == ways[0] else (None, None)
         for way in ways[1:]:
             start: tuple[Slot, ...] = (arm.task, arm.label, _said(way))
-            four = [_cells(one).get(at) for one in (arms[0], arm) for at in (ways[0], way)]
+            four = [cells.get(at) for cells in sides for at in (ways[0], way)]
             lacking = [cell.missing or "" if cell else "not in this sweep" for cell in four if not cell or cell.missing]
-            if lacking:
+            if lacking or gains is None or both is None:
                 rows.append(Row((*start, Number(None, "points", why=lacking[0]), *(None,) * len(EFFECTS))))
                 continue
-            got = [samples(study, cell) for cell in four if cell]
-            values = np.stack([one.credit.mean(axis=1) for one in got]).reshape(2, 2, -1)
-            found = jointly(partial(effects, values=values), values.shape[-1])[0, 0]
-            both = means(values[1, 1] - values[0, 0])
-            said = [number(found[i], "points", n=got[0].n, exploratory=True) for i in range(len(EFFECTS))]
-            rows.append(Row((*start, *said, number(both, "points", exploratory=True))))
+            at, n = done.index(way) - 1, samples(study, sides[0][ways[0]]).n
+            said = [number(gains[at, i], "points", n=n, exploratory=True) for i in range(len(EFFECTS))]
+            rows.append(Row((*start, *said, number(both[at], "points", exploratory=True))))
     return rows
+
+
+def _gains(study: Study, sides: Sequence[dict[Way, CellResult]], ways: list[Way]) -> tuple[Estimates, Estimates]:
+    """(ways - 1, EFFECTS), and (ways - 1,): what the other ways of the second arm gain over the first of the first."""
+    values = np.stack([[samples(study, cells[way]).credit.mean(axis=1) for way in ways] for cells in sides])
+    found = jointly(partial(effects, values=values), values.shape[-1])
+    return found[0], means(values[1, 1:] - values[0, 0])
 
 
 def _line(study: Study, ladder: Ladder, ways: list[Way]) -> Line:
     points = []
     cells = _cells(ladder)
+    levels = _levels(study, cells)
     for x, way in enumerate(ways):
-        cell = cells.get(way)
-        if cell is not None and cell.missing is None:
-            one = samples(study, cell)
-            found = means(one.credit.mean(axis=1))
-            points.append(point(x, found, _said(way), cell))
+        if way in levels:
+            points.append(point(x, levels[way], _said(way), cells[way]))
     return Line(ladder.label, tuple(points), ladder.label, axes=axes(ladder))

@@ -84,14 +84,14 @@ class _Arm:
 
 def _caps(one: _Arm) -> list[Row]:
     rows = []
+    both = means(np.stack([one.credit, one.tokens], axis=1).mean(axis=3)) if one.cells else None
     for cell in one.ladder.caps:
         start: tuple[Slot, ...] = (one.ladder.task, one.ladder.label, f"{cap(cell):,}")
-        if cell.missing is not None:
+        if cell.missing is not None or both is None:
             rows.append(Row((*start, missing(cell), None)))
             continue
         at = one.cells.index(cell)
-        both = means(np.stack([one.credit[at], one.tokens[at]]).mean(axis=2))
-        rows.append(Row((*start, number(both[0], n=one.n, cell=cell), number(both[1], "tokens"))))
+        rows.append(Row((*start, number(both[at, 0], n=one.n, cell=cell), number(both[at, 1], "tokens"))))
     return rows
 
 

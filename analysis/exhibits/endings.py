@@ -57,21 +57,26 @@ def exhibit(study: Study, published: bool = False) -> Exhibit:
 def _gap_rows(study: Study, ladder: Ladder) -> list[Row]:
     rows = []
     natural = ladder.natural
+    done = [cell for cell in ladder.caps if cell.missing is None]
+    if done and natural is not None:
+        base, ones = samples(study, natural), [samples(study, cell) for cell in done]
+        limits = np.array([cap(cell) for cell in done], dtype=float)
+        credit = np.stack([one.credit for one in ones])
+        levels = means(credit.mean(axis=2))
+        gap = partial(endings.forced_gap, stop=base.stop, natural=base.credit, caps=limits, credit=credit)
+        gaps = jointly(gap, len(base.questions))
     for cell in ladder.caps:
         start: tuple[Slot, ...] = (ladder.task, ladder.label, f"{cap(cell):,}")
         if cell.missing is not None or natural is None:
             rows.append(Row((*start, missing(cell) if cell.missing else Number(None, why=ladder.why), *(None,) * 4)))
             continue
-        base, one = samples(study, natural), samples(study, cell)
-        whole = means(one.credit.mean(axis=1))
-        slots: list[Slot] = [number(whole, n=one.n, cell=cell)]
+        at = done.index(cell)
+        one, found = ones[at], gaps[at]
+        slots: list[Slot] = [number(levels[at], n=one.n, cell=cell)]
         if cell is natural:
             rows.append(Row((*start, *slots, None, None, None, None), "reference"))
             continue
-        limit = np.array([cap(cell)], dtype=float)
-        gap = partial(endings.forced_gap, stop=base.stop, natural=base.credit, caps=limit, credit=one.credit[None])
-        found = jointly(gap, len(base.questions))[0]
-        cut = (base.stop > limit[0]) & np.isfinite(base.stop)
+        cut = (base.stop > limits[at]) & np.isfinite(base.stop)
         n, of = f"{cut.sum()} of {cut.size} answers", int(cut.any(axis=1).sum())
         slots += [number(found[0], n=one.n), *(number(found[i], n=n, of=of) for i in (1, 2))]
         rows.append(Row((*start, *slots, number(found[3], "points", exploratory=True))))
@@ -107,10 +112,10 @@ def _pace(weights: Floats, turned: Floats, thought: Floats) -> Floats:
 
 
 def _lines(study: Study, ladder: Ladder) -> list[Line]:
-    points = []
-    for cell in ladder.caps:
-        if cell.missing is None:
-            one = samples(study, cell)
-            found = means(one.credit.mean(axis=1)[None])[0]
-            points.append(point(float(one.thinking.mean()), found, f"cap {cap(cell):,}", cell))
-    return [Line(ladder.label, tuple(points), ladder.label, axes=axes(ladder))] if points else []
+    done = [cell for cell in ladder.caps if cell.missing is None]
+    if not done:
+        return []
+    ones = [samples(study, cell) for cell in done]
+    found = means(np.stack([one.credit.mean(axis=1) for one in ones]))
+    points = (point(float(ones[i].thinking.mean()), found[i], f"cap {cap(c):,}", c) for i, c in enumerate(done))
+    return [Line(ladder.label, tuple(points), ladder.label, axes=axes(ladder))]

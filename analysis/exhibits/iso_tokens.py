@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..critics import parallel
-from ..critics.resample import Estimates, Floats, jointly, means
+from ..critics.resample import Estimates, Floats, HeldOut, jointly, means
 from ..labels import cap, extrapolation, extrapolation_label
 from ..ladders import Ladder, answers, column, ladders, samples, scored
 from ..results import CellResult
@@ -116,14 +116,15 @@ def _rows(ladder: Ladder, settings: list[_Setting]) -> list[Row]:
     natural = next(s for s in settings if s.kind == "caps" and s.cell is ladder.natural)
     sides = [[s for s in settings if s.sequential], [s for s in settings if not s.sequential]]
     credits = [np.stack([s.credit for s in side]) for side in sides]
+    costs = [[np.stack([s.cost[i] for s in side]) for side in sides] for i in range(len(parallel.COSTS))]
+    budgets = [[times * float(natural.cost[i].mean()) for times in TIMES] for i in range(len(parallel.COSTS))]
+    compared = _compared(costs, credits, budgets)
     rows = []
     for i, name in enumerate(parallel.COSTS):
-        costs = [np.stack([s.cost[i] for s in side]) for side in sides]
-        for times in TIMES:
-            budget = times * float(natural.cost[i].mean())
+        for j, times in enumerate(TIMES):
+            budget, found = budgets[i][j], compared[i, j]
             start: tuple[Slot, ...] = (ladder.task, ladder.label, UNITS[name], f"{budget:,.0f} ({times:g}× one sample)")
-            found = _compared(costs, credits, budget)
-            best = [_best(*side, budget) for side in zip(sides, costs, credits, strict=True)]
+            best = [_best(*side, budget) for side in zip(sides, costs[i], credits, strict=True)]
             if None in best:
                 continue  # nothing of one kind is that cheap
             n = f"{len(natural.credit)} questions"
@@ -132,10 +133,17 @@ def _rows(ladder: Ladder, settings: list[_Setting]) -> list[Row]:
     return rows
 
 
-def _compared(costs: list[Floats], credits: list[Floats], budget: float) -> Estimates:
+def _compared(costs: list[list[Floats]], credits: list[Floats], budgets: list[list[float]]) -> Estimates:
+    """(COSTS, TIMES, 3): sequential, parallel, the second less the first."""
+
     def statistic(weights: Floats) -> Floats:
-        one, other = (parallel.at_budget(weights, c, v, budget) for c, v in zip(costs, credits, strict=True))
-        return np.column_stack([one, other, other - one])
+        held = [HeldOut(weights, credit) for credit in credits]
+        sides = [
+            [[parallel.at_budget(h, cost[i], budget) for budget in budgets[j]] for j, cost in enumerate(costs)]
+            for i, h in enumerate(held)
+        ]
+        one, other = np.moveaxis(np.array(sides), -1, 1)
+        return np.stack([one, other, other - one], axis=-1)
 
     return jointly(statistic, credits[0].shape[1], draws=1000)
 

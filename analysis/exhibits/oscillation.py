@@ -27,11 +27,10 @@ TRAITS = (
 
 def exhibit(study: Study, published: bool = False) -> Exhibit:
     every = ladders(study, "oscillation")
-    found = [
-        (ladder, string, chain(study, ladder, string), independent(study, ladder, every))
-        for ladder in every
-        for string in ladder.strings
-    ]
+    found = []
+    for ladder in every:
+        null = independent(study, ladder, every) if ladder.strings else None
+        found += [(ladder, string, chain(study, ladder, string), null) for string in ladder.strings]
     steps: list[Row] = []
     summary: list[Row] = []
     traits: list[Row] = []

@@ -27,7 +27,7 @@ def lacking(name: str, what: str) -> UserError:
 
 def arm_name(study: Study, cell: CellResult) -> str:
     """What a cell was trained on; size and seed only where the sweep has several."""
-    return arm_label(arm(cell), [arm(other) for other in study.whole.cells])
+    return arm_label(arm(cell), study.whole.arms)
 
 
 def accuracy(cell: CellResult | None, published: str | None = None) -> Slot:
@@ -167,7 +167,7 @@ def elsewhere(study: Study, shown: Iterable[CellResult]) -> list[str]:
 
 def points_table(study: Study, title: str, cells: Sequence[CellResult], notes: Iterable[str] = ()) -> Table:
     """A row for each cell behind a figure, the missing ones too: arm, budget, thinking tokens, accuracy."""
-    arms = [arm(cell) for cell in cells]
+    arms = list(dict.fromkeys(arm(cell) for cell in cells))
     rows = []
     for cell in cells:
         way = method_label(cell) or extrapolation_label(extrapolation(cell))

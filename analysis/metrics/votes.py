@@ -46,7 +46,7 @@ def weighted_at_k(
     if len(pool.credit) == 1:
         return maj_at_k(samples, k, n_subsets, seed) if pool.size <= LARGEST else _lonely(pool, k)
     values = pool.weights if weight == "score" else pool.tokens
-    weigh = _score if weight == "score" else _length
+    weigh = by_score if weight == "score" else by_length
     if pool.size <= LARGEST and (ways := _weighted(pool, values, weigh, k)) is not None:
         return _exact(winning_credit(ways, pool.credit.tolist(), (k + 1,)), pool, k)
     member = by_answer(pool)
@@ -144,12 +144,17 @@ def _weighted(pool: Pool, values: Floats, weigh: Callable[..., Floats], k: int) 
     return found
 
 
-def _score(votes: Floats, total: Floats) -> Floats:
+def by_votes(votes: Floats, total: Floats) -> Floats:
+    """Weight of an answer with so many votes, whose samples' values add up to `total`."""
+    return votes
+
+
+def by_score(votes: Floats, total: Floats) -> Floats:
     return total
 
 
-def _length(votes: Floats, total: Floats) -> Floats:
-    """Under e tokens the logarithm would leave the positive."""
+def by_length(votes: Floats, total: Floats) -> Floats:
+    """Votes / ln(mean tokens). Under e tokens the logarithm would leave the positive."""
     return np.asarray(votes / np.log(np.maximum(math.e, total / np.maximum(votes, 1))))
 
 

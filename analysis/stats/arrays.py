@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
 BATCH = 1000  # resamples at once: 1000 x 1319 questions are 10 MB
+KEPT = 2**24  # weights of one draw that are kept: 128 MiB, 10,000 resamples of 1,677 questions
 
 
 def question_means(scores: ArrayLike) -> Floats:
@@ -40,6 +42,21 @@ def resampled_weights(n: int, n_resamples: int, rng: np.random.Generator) -> Ite
     for start in range(0, n_resamples, BATCH):
         size = min(BATCH, n_resamples - start)
         yield rng.multinomial(n, np.full(n, 1 / n), size=size) / n
+
+
+def question_weights(n: int, n_resamples: int, seed: int) -> Iterable[Floats]:
+    """The same from a seed. They are drawn once and kept: the numbers of a page share their questions."""
+    if n * n_resamples > KEPT:
+        return resampled_weights(n, n_resamples, np.random.default_rng(seed))
+    return _kept(n, n_resamples, seed)
+
+
+@lru_cache(maxsize=4)
+def _kept(n: int, n_resamples: int, seed: int) -> tuple[Floats, ...]:
+    found = tuple(resampled_weights(n, n_resamples, np.random.default_rng(seed)))
+    for batch in found:
+        batch.flags.writeable = False
+    return found
 
 
 def percentiles(values: Floats, level: float = 0.95) -> tuple[float, float]:

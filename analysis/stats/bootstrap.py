@@ -12,10 +12,11 @@ from numpy.typing import ArrayLike
 from ..intervals import Interval
 from ..metrics import curve
 from ..metrics.curve import Limits
-from .arrays import Floats, curve_means, pairs, percentiles, resampled_weights
+from .arrays import Floats, curve_means, pairs, percentiles, question_weights
 
 # (tokens, accuracy in percent), each (resamples, points) -> (resamples,)
 Statistic = Callable[[Floats, Floats], Floats]
+FEW = 50  # distinct differences up to which it is quicker to draw how often each occurs
 
 
 @dataclass(frozen=True)
@@ -37,9 +38,12 @@ def paired_bootstrap(a: ArrayLike, b: ArrayLike, n_resamples: int = 10_000, seed
     first, second = pairs(a, b)
     n = len(first)
     values, counts = np.unique(np.round(first - second, 12), return_counts=True)
-    # Resampling questions is drawing how often each distinct difference occurs.
-    drawn = np.random.default_rng(seed).multinomial(n, counts / n, size=n_resamples)
-    low, high = np.percentile(drawn @ values / n, [2.5, 97.5])
+    if len(values) <= FEW:  # resampling questions is drawing how often each distinct difference occurs
+        drawn = np.random.default_rng(seed).multinomial(n, counts / n, size=n_resamples) @ values / n
+    else:
+        values = np.repeat(values, counts)
+        drawn = np.concatenate([weights @ values for weights in question_weights(n, n_resamples, seed)])
+    low, high = np.percentile(drawn, [2.5, 97.5])
     return float(low), float(high)
 
 
@@ -82,7 +86,7 @@ def bootstrap_curve(
     n = scores.shape[1]
     drawn: dict[str, list[Floats]] = {name: [] for name in named}
     with np.errstate(divide="ignore", invalid="ignore"):
-        for weights in resampled_weights(n, n_resamples, np.random.default_rng(seed)):
+        for weights in question_weights(n, n_resamples, seed):
             points = weights @ thought.T, 100 * (weights @ scores.T)
             for name, function in named.items():
                 drawn[name].append(function(*points))

@@ -110,6 +110,8 @@ class _Simulation:
 
     def run(self) -> Run:
         for job in self._work.values():
+            if not self._cluster.possible(job.request):
+                raise ValueError(f"{job.id!r} can never run here: {job.request}")
             if not job.after:
                 self._at(job.submitted, "ready", job.id)
         failures = self._failures()
@@ -135,9 +137,6 @@ class _Simulation:
                     self._done(name, now)
             if len(self._queue):
                 self._decide(now)
-            if todo and not self._cluster.running and len(self._queue) and not self._cluster.excluded:
-                stuck = next(iter(self._queue))
-                raise ValueError(f"{stuck.id!r} can never run here: {stuck.request}")
         return self._out
 
     def _decide(self, now: float) -> None:
@@ -162,7 +161,8 @@ class _Simulation:
     def _enter(self, job: Work, now: float) -> None:
         self._out.ready.setdefault(job.id, now)
         self._waiting[job.user] += 1
-        told = self._left[job.id] if job.expected is None else job.expected * self._left[job.id] / job.seconds
+        left = self._left[job.id]
+        told = left if job.expected is None or not job.seconds else job.expected * left / job.seconds
         waiting = Waiting(
             job.id,
             job.request,

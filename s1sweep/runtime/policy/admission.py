@@ -67,9 +67,7 @@ def decide(
 
 
 class _Decision:
-    def __init__(
-        self, queue: Queue, cluster: Cluster, usage: Mapping[str, float], now: float, rules: Rules
-    ) -> None:
+    def __init__(self, queue: Queue, cluster: Cluster, usage: Mapping[str, float], now: float, rules: Rules) -> None:
         self._queue, self._cluster, self._now, self._rules = queue, cluster, now, rules
         self._shares = Shares(cluster, usage, now, rules)
         self._free = cluster.free.copy()
@@ -80,7 +78,7 @@ class _Decision:
         self._reserved: set[object] = set()
         self._asked: dict[str, Running] = {}
         self._users = {user for level in queue.levels.values() for user in level}
-        self._users |= {user for user, width in cluster.width.items() if width > 0}
+        self._users |= {user for user, width in cluster.width.items() if width > 1e-9}
         self.actions = Actions(_now=now, _cluster=cluster, _stuck=self._stuck)
 
     def made(self) -> Actions:
@@ -110,7 +108,7 @@ class _Decision:
         return True
 
     def _wait(self, job: Waiting) -> bool:
-        """Note that a job does not fit, and reserve for it if it is the first such. False if none behind it may start."""
+        """Note that a job does not fit; reserve for it if it is the first such. False if none behind it may start."""
         request = job.request
         fits_but = self._holds.on and self._free.place(request) is not None
         self._stuck[request] = job.expected if fits_but else 0.0
@@ -149,14 +147,16 @@ class _Decision:
         later = until_it_fits(job.request, self._holds.left(self._free), going)[2]
         if later.place(job.request) is not None:
             return
-        may = [run for run in cluster.running.values() if run.job.preemptible and run not in going]
+        def loss(run: Running) -> float:
+            return run.lost(now, cluster.width_of(run.job.request))
+
+        stopping = {run.job.id for run in going}
+        may = [run for run in cluster.running.values() if run.job.preemptible and run.job.id not in stopping]
+        may.sort(key=lambda run: (loss(run), run.job.id))
         candidates = [run for run in may if below and run.job.priority < job.priority]
         if beside:
             same = [run for run in may if run.job.priority == job.priority]
             candidates += self._shares.above(job, self._users, same)
-
-        def loss(run: Running) -> float:
-            return run.lost(now, cluster.width_of(run.job.request))
 
         for run in victims(job, later, candidates, loss):
             self._asked[run.job.id] = replace(run, stopping=True)
@@ -185,8 +185,8 @@ class _Line:
         while self._heads:
             entry, i, group = self._heads[0]
             job = entry[-1]
-            if job.expected >= self._stuck.get(job.request, inf) and job.request in self._stuck:
-                heappop(self._heads)
+            if job.request in self._stuck and job.expected >= self._stuck[job.request]:
+                heappop(self._heads)  # nor do those behind it, or they are about as long
             else:
                 if i + 1 < len(group):
                     heapreplace(self._heads, (group[i + 1], i + 1, group))

@@ -32,6 +32,7 @@ class Policy:
     by_arrival: bool = False
 
 
+NO_FAULTS = Faults()
 OURS = Policy()
 FCFS = Policy(Rules(fair=False, backfill="none"), by_arrival=True)
 # As Ray places tasks and placement groups: whatever fits, in order of submission; nothing is kept for what does not.
@@ -79,7 +80,7 @@ def simulate(
     work: Iterable[Work],
     nodes: Node | Sequence[Node],
     policy: Policy = OURS,
-    faults: Faults = Faults(),
+    faults: Faults = NO_FAULTS,
     usage: Ledger | None = None,
 ) -> Run:
     """Run all work to its end. ValueError if some of it can never run on these nodes."""

@@ -16,7 +16,7 @@ from s1sweep.runtime.policy.fairshare import Shares
 from s1sweep.runtime.policy.gangs import part_of
 from s1sweep.runtime.policy.queue import Entry, Group, Groups, Queue
 from s1sweep.runtime.policy.reasons import reason
-from s1sweep.runtime.policy.values import Rules, Running, Waiting
+from s1sweep.runtime.policy.values import USUAL, Rules, Running, Waiting
 from s1sweep.runtime.policy.victims import victims
 
 
@@ -56,7 +56,7 @@ def decide(
     cluster: Cluster,
     usage: Mapping[str, float] | None = None,
     now: float = 0.0,
-    rules: Rules = Rules(),
+    rules: Rules = USUAL,
 ) -> Actions:
     """What to start and what to preempt. Changes nothing it is given; the same whatever order that was given in.
 
@@ -147,6 +147,7 @@ class _Decision:
         later = until_it_fits(job.request, self._holds.left(self._free), going)[2]
         if later.place(job.request) is not None:
             return
+
         def loss(run: Running) -> float:
             return run.lost(now, cluster.width_of(run.job.request))
 

@@ -80,3 +80,6 @@ class Rules:
     backfill: Literal["easy", "greedy", "none"] = "easy"
     preempt: bool = True
     preempt_for_share: bool = False
+
+
+USUAL = Rules()

@@ -30,6 +30,7 @@ LAYERS = [
         "s1sweep.inspection",
         "s1sweep.analysis",
         "s1sweep.runtime",
+        "s1sweep.simulation",
     ],
     ["s1sweep.tracking"],
     ["s1sweep.analysis.wandb_report", "s1sweep.analysis.wandb_save"],

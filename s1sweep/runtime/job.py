@@ -27,11 +27,16 @@ class Task:
 
 @dataclass(frozen=True)
 class Request:
-    """What a job occupies while it runs."""
+    """What a job occupies while it runs, in all: `bundles` equal parts, each of which must lie on one node.
+
+    A job starts with all its bundles or not at all. `gpu_kind` names the GPUs it needs; None takes any.
+    """
 
     cpus: float
     gpus: float = 0.0
     engines: float = 0.0
+    bundles: int = 1
+    gpu_kind: str | None = None
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from pathlib import Path
 from s1sweep.plan import Stage
 from s1sweep.runtime.backend import Backend, Handle
 from s1sweep.runtime.job import Job, Outcome, Request, Resources, Task
-from s1sweep.runtime.policy import Waiting, decide
+from s1sweep.runtime.policy import Cluster, Queue, Running, Waiting, decide
 from s1sweep.spec import Placement
 from s1sweep.store import Store
 
@@ -123,7 +123,10 @@ class Scheduler:
             Waiting(job.id, job.request, RANK.get(job.kind, 2), sum(weight[t.id] for t in job.tasks))
             for job in jobs.values()
         ]
-        for name in decide(waiting, [job.request for job in self._running.values()], self._backend.capacity):
+        cluster = Cluster(
+            self._backend.capacity, [Running(Waiting(job.id, job.request)) for job in self._running.values()]
+        )
+        for name, _ in decide(Queue(waiting), cluster).start:
             job = jobs[name]
             ids = {task.id for task in job.tasks}
             self._shards.pop(name, None)

@@ -16,14 +16,16 @@ import json
 import shutil
 import tarfile
 import tempfile
+import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from s1sweep import upkeep
 from s1sweep.errors import UserError, invalid
 from s1sweep.identity import digest, file_sha256
+from s1sweep.storage import cannot_write
 from s1sweep.store import SCHEMA, Store, Sweep, diff
 
 FORMAT = 1
@@ -77,18 +79,20 @@ def import_(store: Store, file: str | Path) -> dict[str, Any]:
         about = _read(path, Path(temp) / ABOUT)
         if about.get("format") != FORMAT:
             raise UserError(f"{path} has format {about.get('format')!r}, this s1sweep reads {FORMAT}.")
-        name, stages = str(about["sweep"]), list(about["stages"])
+        name, stages = _plain(path, str(about.get("sweep"))), [str(stage) for stage in about.get("stages", [])]
         records = {stage: _verified(path, Path(temp), stage) for stage in stages}
         known = {stage: mine for stage in stages if (mine := store.record(stage)) is not None}
         _refuse_different(store, path, records, known)
-        cells = [json.loads(line) for line in (Path(temp) / "sweeps" / name / "cells.jsonl").read_text().splitlines()]
+        cells = _cells(path, Path(temp) / "sweeps" / name / "cells.jsonl")
+        info = _read(path, Path(temp) / "sweeps" / name / "sweep.json")
         for stage in stages:
             if stage not in known:
                 _publish(store, Path(temp), stage, records[stage])
-        info = _read(path, Path(temp) / "sweeps" / name / "sweep.json")
         sweep = Sweep(store, name)
         sweep.open(info.get("notes", ""), info.get("tags", []), info.get("claims", []))
         added = sweep.add(cells)
+    with suppress(OSError):  # another import may be at work in it
+        (store.root / "tmp").rmdir()
     return {"sweep": name, "cells_added": added, "stages_added": len(stages) - len(known), "stages_kept": len(known)}
 
 
@@ -148,8 +152,10 @@ def _extract(path: Path, folder: Path) -> None:
                     shutil.copyfileobj(source, f, 1 << 20)
     except FileNotFoundError as error:
         raise UserError(f"{path} is not there.") from error
-    except (tarfile.TarError, EOFError, FileExistsError) as error:
+    except (tarfile.TarError, EOFError, FileExistsError, zlib.error) as error:
         raise UserError(f"{path} is no whole archive ({error}). Export it again. Nothing was imported.") from error
+    except OSError as error:
+        raise cannot_write(str(folder), path.name, error) from error
 
 
 def _safe(path: Path, name: str) -> PurePosixPath:
@@ -187,7 +193,7 @@ def _tar(path: Path, mode: str, name: str) -> Iterator[tarfile.TarFile]:
             try:
                 made = pa.CompressedInputStream(raw, "zstd") if mode == "r" else pa.CompressedOutputStream(raw, "zstd")
                 stream = stack.enter_context(made)
-                yield stack.enter_context(tarfile.open(fileobj=stream, mode=f"{mode}|"))
+                yield stack.enter_context(tarfile.open(fileobj=stream, mode=f"{mode}|", dereference=True))
             except pa.ArrowException as error:
                 raise tarfile.ReadError(str(error)) from error
             except OSError as error:
@@ -195,7 +201,7 @@ def _tar(path: Path, mode: str, name: str) -> Iterator[tarfile.TarFile]:
                     raise tarfile.ReadError(str(error)) from error
                 raise
             return
-        yield stack.enter_context(tarfile.open(path, f"{mode}|{'gz' if gz else ''}"))  # type: ignore[call-overload]
+        yield stack.enter_context(tarfile.open(path, f"{mode}|{'gz' if gz else ''}", dereference=True))  # type: ignore[call-overload]
 
 
 def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
@@ -209,6 +215,19 @@ def _read(path: Path, place: Path) -> dict[str, Any]:
         return json.loads(place.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{path} has no whole {place.name} ({error}). Nothing was imported.") from error
+
+
+def _cells(path: Path, place: Path) -> list[dict[str, Any]]:
+    """The cells of an exported list. Lines torn by a crash before the export are no cells."""
+    if not place.is_file():
+        raise UserError(f"{path} has no {place.name}. Nothing was imported.")
+    found = []
+    for line in place.read_text(encoding="utf-8").splitlines():
+        with suppress(json.JSONDecodeError):
+            found.append(json.loads(line))
+    if not all(isinstance(cell, dict) and {"key", "stages"} <= cell.keys() for cell in found):
+        raise UserError(f"{path}: {place.name} holds what is no cell. Nothing was imported.")
+    return found
 
 
 def _json(value: Any) -> bytes:

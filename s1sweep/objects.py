@@ -23,13 +23,12 @@ from typing import Any, TypeVar
 
 from s1sweep.errors import StoreUnavailable, UserError, invalid
 from s1sweep.leases import Leases
-from s1sweep.storage import Held, Info, cannot_write
+from s1sweep.storage import FULL, Held, Info, cannot_write
 
 # Filesystems of fsspec whose mode="create" is one conditional request; in others it is a look, then a write.
 EXCLUSIVE = ("s3", "s3a", "gs", "gcs", "memory")
 PACKAGES = {"s3fs": "s1sweep[s3]", "gcsfs": "gcsfs", "fsspec": "s1sweep[s3]"}
 WAITS = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds before each further try
-FINAL = (FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError, NotADirectoryError)
 _T = TypeVar("_T")
 
 
@@ -175,19 +174,22 @@ class ObjectFiles:
             try:
                 with _ONE if self.url.startswith("memory:") else _NONE:
                     return request()
-            except FINAL as error:
-                if write and not isinstance(error, FileExistsError):
-                    raise cannot_write(self.url, path, error) from error
+            except FileExistsError:
                 raise
             except Exception as error:  # what a client raises for a lost connection or a 5xx differs by client
-                if wait is None and write:
+                missing = isinstance(error, FileNotFoundError)
+                if missing and not write:
+                    raise
+                final = missing or isinstance(error, PermissionError) or getattr(error, "errno", None) in FULL
+                if wait is not None and not final:
+                    time.sleep(wait * random.uniform(0.75, 1.25))
+                elif write:
                     raise cannot_write(self.url, path, error) from error
-                if wait is None:
+                else:
                     raise StoreUnavailable(
-                        f"{self._at(path)} cannot be read ({type(error).__name__}: {error}). "
+                        f"{self.url}/{path} cannot be read ({type(error).__name__}: {error}). "
                         "When the store answers again, give the same command again."
                     ) from error
-                time.sleep(wait * random.uniform(0.75, 1.25))
         raise AssertionError("unreachable")
 
 

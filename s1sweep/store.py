@@ -45,7 +45,7 @@ LOG = "log.txt"
 PROGRESS = "progress.json"
 TIMING = "timing.jsonl"
 CHECKPOINTS = "checkpoints"
-GC_LOCK = "schedulers/gc.lock"
+CLEANER = ".gc"  # no cluster can have this name
 _UNPUBLISHED = {LOG, PROGRESS, TIMING}
 
 
@@ -216,15 +216,15 @@ class Store:
     def scheduler_lock(self, cluster: str = "main") -> Iterator[None]:
         """Be the one scheduler of a cluster on this store. Raises UserError if another process is, or is cleaning up."""
         with self._lock(cluster, f"pid {os.getpid()} on {socket.gethostname()}"):
-            if cleaner := self.files.locked(GC_LOCK):
+            if cleaner := self.files.locked(f"schedulers/{CLEANER}.lock"):
                 raise UserError(f"placement.root={self.url!r} is being cleaned up ({cleaner}). Wait for it.")
             yield
 
     @contextmanager
     def cleaning_lock(self) -> Iterator[dict[str, str]]:
         """Keep schedulers from starting; gives those that run, by cluster. Raises UserError if another cleans up."""
-        with self._lock("gc", f"pid {os.getpid()} on {socket.gethostname()}"):
-            yield {name: holder for name, holder in self.schedulers().items() if name != "gc"}
+        with self._lock(CLEANER, f"pid {os.getpid()} on {socket.gethostname()}"):
+            yield {name: holder for name, holder in self.schedulers().items() if name != CLEANER}
 
     @contextmanager
     def _lock(self, name: str, holder: str) -> Iterator[None]:
@@ -233,7 +233,7 @@ class Store:
                 yield
         except Held as error:
             raise UserError(
-                f"placement.root={self.url!r} already has a scheduler ({error}). Wait for it, stop it, give another "
+                f"placement.root={self.url!r} already has a {'cleaner' if name == CLEANER else 'scheduler'} ({error}). Wait for it, stop it, give another "
                 "placement.root, or, on another cluster, a placement.cluster of its own."
             ) from error
 

@@ -82,7 +82,8 @@ def _checked(store: Store, stage: str) -> tuple[Mapping[str, Any] | None, list[s
             wrong.append(f"record.json is that of {record['id']}")
         if not stage.endswith(digest(record["result"]["hashed"])[:12]):
             wrong.append("its id is not the digest of what its record was made from")
-        record["provenance"]["attempt"], record["result"]["outputs"].items()  # noqa: B018 - or KeyError
+        if not isinstance(record["provenance"]["attempt"], str) or not isinstance(record["result"]["outputs"], dict):
+            raise TypeError("attempt and outputs")
         return record, wrong
     except (ValueError, KeyError, TypeError, AttributeError, AssertionError) as error:
         return None, [f"record.json is torn or no record ({type(error).__name__}: {error})"]
@@ -94,8 +95,11 @@ def _sum(a: Info | None, b: Info) -> Info:
 
 def needs(store: Store, stages: Mapping[str, Held]) -> dict[str, set[str]]:
     """For each sweep, the stages that its cells need, directly or as inputs of what they need."""
-    return {name: closure((i for c in Sweep(store, name).cells() for i in c["stages"].values()), stages) for name in
-            store.files.names("sweeps")}  # fmt: skip
+    cells = {name: Sweep(store, name).cells() for name in store.files.names("sweeps")}
+    return {
+        name: closure((stage for cell in found for stage in cell["stages"].values()), stages)
+        for name, found in cells.items()
+    }
 
 
 def closure(ids: Iterable[str], stages: Mapping[str, Held]) -> set[str]:
@@ -179,12 +183,14 @@ def verify(store: Store) -> dict[str, Any]:
 
 
 def _torn(sweep: Sweep) -> list[str]:
+    """What is wrong with a sweep's list. A torn line with others after it is a crash that was made good."""
     wrong = []
-    for number, line in enumerate(sweep.lines().splitlines(), 1):
-        try:
-            json.loads(line)["stages"]
-        except (ValueError, KeyError, TypeError):
-            wrong.append(f"line {number} of cells.jsonl is no cell" if line else f"line {number} is empty")
+    lines = sweep.lines().splitlines()
+    try:
+        if lines:
+            json.loads(lines[-1])["stages"]
+    except (ValueError, KeyError, TypeError):
+        wrong.append(f"line {len(lines)} of cells.jsonl, its last, is no cell")
     try:
         sweep.info()
     except ValueError:
@@ -210,19 +216,25 @@ class Waste:
 def waste(store: Store, schedulers: Mapping[str, str], grace: float = GRACE) -> tuple[list[Waste], list[str]]:
     """What can go, and what is kept for now, with the reason. `grace` is in hours.
 
-    Kept: what has a live lease, what changed within the grace time, and whole stages while any scheduler runs, since
-    its plan may count on them.
+    Kept: what is broken, what has a live lease, what changed within the grace time, and whole stages while any
+    scheduler runs, since its plan may count on them, or while it cannot be said what is needed.
     """
     stages = survey(store)
     needed = set[str]().union(*needs(store, stages).values())
     leased, before = store.leases("").live(), time.time() - 3600 * grace
+    unknown = [i for i, one in stages.items() if one.broken and one.record is None]
+    unknown += [f"sweeps/{name}" for name in store.files.names("sweeps") if _torn(Sweep(store, name))]
     found, kept = [], []
     for stage, one in stages.items():
         path = f"stages/{stage}"
         if stage in leased:
             kept.append(f"{path}: {leased[stage].owner} is at work on it")
+        elif one.broken:
+            kept.append(f"{path}: broken ({one.broken[0]}); remove it by hand, or mend it")
         elif stage not in needed:
-            if one.changed > before:
+            if unknown:
+                kept.append(f"{path}: no sweep seems to need it, but {unknown[0]} cannot be read")
+            elif one.changed > before:
                 kept.append(f"{path}: no sweep needs it, but it changed in the last {grace:g} h")
             elif schedulers:
                 kept.append(f"{path}: no sweep needs it, but a scheduler runs and may count on it")

@@ -121,7 +121,7 @@ def test_verify_finds_each_fault(url: str) -> None:  # noqa: F811
     assert list(found) == [*sorted(grades[:7]), "sweeps/made"]
     for stage, text in zip(grades, said, strict=False):
         assert len(found[stage]) == 1 and text in found[stage][0]
-    assert found["sweeps/made"] == ["line 9 of cells.jsonl is no cell"]
+    assert found["sweeps/made"] == ["line 9 of cells.jsonl, its last, is no cell"]
 
 
 def test_the_commands(root: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from s1sweep.errors import StoreUnavailable
 from s1sweep.runtime.job import Done, FailureKind, Item, Job, LaunchRanks, Outcome
@@ -160,7 +160,9 @@ def _one_line(error: BaseException) -> str:
 @contextlib.contextmanager
 def log_to(path: Path, own_process: bool) -> Iterator[None]:
     """Send output to a log file: whole descriptors in a process of its own, Python's streams in a shared one."""
-    with path.open("a", encoding="utf-8", buffering=1) as f:
+    with contextlib.ExitStack() as stack:
+        f = path.open("a", encoding="utf-8", buffering=1)
+        stack.callback(_close, f)
         handler = logging.StreamHandler(f)
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         logging.getLogger().addHandler(handler)
@@ -180,3 +182,8 @@ def log_to(path: Path, own_process: bool) -> Iterator[None]:
                         os.close(copy)
         finally:
             logging.getLogger().removeHandler(handler)
+
+
+def _close(file: TextIO) -> None:
+    with contextlib.suppress(OSError):  # a full disk must not hide what failed on it
+        file.close()

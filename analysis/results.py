@@ -144,8 +144,9 @@ def record_of(store: Store, stage_id: str) -> dict[str, Any] | None:
         record = store.record(stage_id)
     except json.JSONDecodeError as error:
         raise UserError(
-            f"{store.where('stages', stage_id, 'record.json')} is torn: no JSON ({error}). Copy the store again, whole; or "
-            f"remove {store.where('stages', stage_id)} and give the sweep's command again, which makes this stage anew."
+            f"{store.where('stages', stage_id, 'record.json')} is torn: no JSON ({error}). Copy the store again, "
+            f"whole; or remove {store.where('stages', stage_id)} and give the sweep's command again, which makes this "
+            "stage anew."
         ) from error
     if record is not None and record.get("schema") != SCHEMA:
         raise UserError(

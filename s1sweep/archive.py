@@ -46,7 +46,8 @@ def export(sweep: Sweep, file: str | Path, checkpoints: bool = True) -> dict[str
     records = {i: record for i in ids if (record := stages[i].record) is not None}
     for stage in records:
         if stages[stage].broken:
-            raise UserError(f"{stage} is broken ({stages[stage].broken[0]}), so {sweep.name!r} cannot be exported whole.")
+            why = stages[stage].broken[0]
+            raise UserError(f"{stage} is broken ({why}), so {sweep.name!r} cannot be exported whole.")
     left = [] if checkpoints else [i for i, r in records.items() if any(_weights(n) for n in r["result"]["outputs"])]
     about = {"format": FORMAT, "sweep": sweep.name, "stages": sorted(records.keys() - left), "left_out": left}
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -143,7 +144,7 @@ def _extract(path: Path, folder: Path) -> None:
         with _tar(path, "r", path.name) as tar:
             for member in tar:
                 if not member.isfile():
-                    raise UserError(f"{path}: {member.name!r} is no plain file, so this is no export. Nothing was imported.")
+                    raise UserError(f"{path}: {member.name!r} is no plain file. Nothing was imported.")
                 place = folder / _safe(path, member.name)
                 place.parent.mkdir(parents=True, exist_ok=True)
                 source = tar.extractfile(member)
@@ -181,9 +182,8 @@ def _tar(path: Path, mode: str, name: str) -> Iterator[tarfile.TarFile]:
     """An archive as a stream, compressed as its name says."""
     if not name.endswith(SUFFIXES):
         raise invalid("FILE", name, SUFFIXES, "Give a name that ends in one of these.")
-    gz = name.endswith(("gz",))
     with ExitStack() as stack:
-        stream: IO[bytes] | None = None
+        kind: Any = f"{mode}|gz" if name.endswith("gz") else f"{mode}|"
         if name.endswith(".zst"):
             try:
                 import pyarrow as pa
@@ -191,9 +191,9 @@ def _tar(path: Path, mode: str, name: str) -> Iterator[tarfile.TarFile]:
                 raise UserError(f"{name} needs pyarrow (pip install 's1sweep[analysis]'), .tar.gz does not.") from error
             raw = stack.enter_context(path.open(f"{mode}b"))
             try:
-                made = pa.CompressedInputStream(raw, "zstd") if mode == "r" else pa.CompressedOutputStream(raw, "zstd")
-                stream = stack.enter_context(made)
-                yield stack.enter_context(tarfile.open(fileobj=stream, mode=f"{mode}|", dereference=True))
+                opened = pa.CompressedInputStream if mode == "r" else pa.CompressedOutputStream
+                stream: IO[bytes] = stack.enter_context(opened(raw, "zstd"))
+                yield stack.enter_context(tarfile.open(fileobj=stream, mode=kind, dereference=True))
             except pa.ArrowException as error:
                 raise tarfile.ReadError(str(error)) from error
             except OSError as error:
@@ -201,7 +201,7 @@ def _tar(path: Path, mode: str, name: str) -> Iterator[tarfile.TarFile]:
                     raise tarfile.ReadError(str(error)) from error
                 raise
             return
-        yield stack.enter_context(tarfile.open(path, f"{mode}|{'gz' if gz else ''}", dereference=True))  # type: ignore[call-overload]
+        yield stack.enter_context(tarfile.open(path, kind, dereference=True))
 
 
 def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:

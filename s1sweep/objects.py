@@ -177,6 +177,8 @@ class ObjectFiles:
             except FileExistsError:
                 raise
             except Exception as error:  # what a client raises for a lost connection or a 5xx differs by client
+                if _refused(error):
+                    raise FileExistsError(path) from error
                 missing = isinstance(error, FileNotFoundError)
                 if missing and not write:
                     raise
@@ -194,6 +196,12 @@ class ObjectFiles:
 
 
 _ONE, _NONE = threading.RLock(), nullcontext()  # fsspec's memory has no exclusive create of its own
+
+
+def _refused(error: Exception) -> bool:
+    """Whether a server said that a condition does not hold; s3fs knows that word only from AWS itself."""
+    said = getattr(error.__cause__, "response", None) or {}
+    return "PreconditionFailed" in str(said.get("Error", {}).get("Code", "")) or getattr(error, "code", None) == 412
 
 
 def _changed(info: dict[str, Any]) -> float:

@@ -240,4 +240,6 @@ def cannot_write(url: str, path: str, error: Exception) -> StoreUnavailable:
     elif "://" in url:
         todo = "When the store answers again, give the same command again."
     reason = (getattr(error, "strerror", None) if number else None) or f"{type(error).__name__}: {error}"
-    return StoreUnavailable(f"placement.root={url!r} cannot be written ({path}: {reason}). Nothing is half-written. {todo}")
+    return StoreUnavailable(
+        f"placement.root={url!r} cannot be written ({path}: {reason}). Nothing is half-written. {todo}"
+    )

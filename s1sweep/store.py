@@ -214,7 +214,7 @@ class Store:
 
     @contextmanager
     def scheduler_lock(self, cluster: str = "main") -> Iterator[None]:
-        """Be the one scheduler of a cluster on this store. Raises UserError if another process is, or is cleaning up."""
+        """Be the one scheduler of a cluster on this store. Raises UserError if another process is, or cleans up."""
         with self._lock(cluster, f"pid {os.getpid()} on {socket.gethostname()}"):
             if cleaner := self.files.locked(f"schedulers/{CLEANER}.lock"):
                 raise UserError(f"placement.root={self.url!r} is being cleaned up ({cleaner}). Wait for it.")
@@ -232,8 +232,9 @@ class Store:
             with self.files.lock(f"schedulers/{name}.lock", holder):
                 yield
         except Held as error:
+            what = "cleaner" if name == CLEANER else "scheduler"
             raise UserError(
-                f"placement.root={self.url!r} already has a {'cleaner' if name == CLEANER else 'scheduler'} ({error}). Wait for it, stop it, give another "
+                f"placement.root={self.url!r} already has a {what} ({error}). Wait for it, stop it, give another "
                 "placement.root, or, on another cluster, a placement.cluster of its own."
             ) from error
 
@@ -261,7 +262,7 @@ class Sweep:
 
         Claims are added and never taken away: a family that shrinks after a look is no correction.
         """
-        old = _parsed(self.store.files.read(f"sweeps/{self.name}/sweep.json")) or {"name": self.name, "created": round(time.time(), 3)}
+        old = {"created": round(time.time(), 3), **self.info()}
         declared = list(old.get("claims", []))
         declared += [claim for claim in claims if claim not in declared]
         new = {**old, "notes": notes or old.get("notes", ""), "tags": sorted({*old.get("tags", []), *tags})}

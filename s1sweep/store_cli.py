@@ -13,7 +13,7 @@ from s1sweep.errors import SweepFailed
 ROOT = click.option(
     "--root",
     default=lambda: os.environ.get("S1SWEEP_ROOT", "s1sweep-out"),
-    help="Where the store is, a directory or a URL (placement.root of the run). [default: $S1SWEEP_ROOT or s1sweep-out]",
+    help="Where the store is: a directory or URL (placement.root). [default: $S1SWEEP_ROOT or s1sweep-out]",
 )
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -69,7 +69,8 @@ def verify(as_json: bool, root: str) -> None:
             click.echo(f"half-written, harmless: {attempt}")
         _broken(found["broken"])
     if found["broken"]:
-        raise SweepFailed(f"{len(found['broken'])} broken. Remove such a stage's folder and give the sweep's command again.")
+        count = len(found["broken"])
+        raise SweepFailed(f"{count} broken. Remove such a stage's folder and give the sweep's command again.")
 
 
 @store.command()
@@ -97,7 +98,7 @@ def gc(yes: bool, grace: float, as_json: bool, root: str) -> None:
 @store.command()
 @click.argument("sweep")
 @click.argument("file")
-@click.option("--without-checkpoints", is_flag=True, help="Leave out stages that hold weights; results load all the same.")
+@click.option("--without-checkpoints", is_flag=True, help="Leave out stages that hold weights.")
 @JSON
 @ROOT
 def export(sweep: str, file: str, without_checkpoints: bool, as_json: bool, root: str) -> None:
@@ -107,7 +108,8 @@ def export(sweep: str, file: str, without_checkpoints: bool, as_json: bool, root
 
     found = archive.export(Store(root).sweep(sweep), file, not without_checkpoints)
     left = f", {len(found['left_out'])} left out" if found["left_out"] else ""
-    _say(as_json, found, f"{found['file']}: sweep {sweep}, {len(found['stages'])} stages{left}, {_size(found['bytes'])}")
+    size = _size(found["bytes"])
+    _say(as_json, found, f"{found['file']}: sweep {sweep}, {len(found['stages'])} stages{left}, {size}")
 
 
 @store.command("import")

@@ -22,7 +22,7 @@ RECORD, FAILED, WITHDRAWN = "record.json", "failed.json", "withdrawn.json"
 
 @dataclass
 class Held:
-    """One stage's files: sizes in bytes, times in seconds since the epoch. `attempts` are those that count for nothing."""
+    """One stage's files: bytes, and seconds since the epoch. `attempts` are those that count for nothing."""
 
     id: str
     record: Mapping[str, Any] | None = None
@@ -168,7 +168,8 @@ def verify(store: Store) -> dict[str, Any]:
         for name, said in one.record["result"]["outputs"].items() if one.record else ():
             if any(text.startswith(f"{name} ") for text in wrong):
                 continue
-            sha256 = store.files.sha256(f"stages/{stage}/{one.record['provenance']['attempt']}/{name}")  # type: ignore[index]
+            assert one.record is not None
+            sha256 = store.files.sha256(f"stages/{stage}/{one.record['provenance']['attempt']}/{name}")
             if sha256 != said["sha256"]:
                 wrong.append(f"{name} has sha256 {sha256[:12]}…, its record says {said['sha256'][:12]}…")
         if wrong:

@@ -264,8 +264,8 @@ class Scheduler:
     def _again(self, outcome: Outcome) -> bool:
         """Whether a failed stage is tried again, by its class of failure.
 
-        preempted: free, as long as it gets further each time. worker_lost, store: `max_retries` times. out_of_memory: once, in
-        half the micro-batch. A bug: never.
+        preempted: free, as long as it gets further each time. worker_lost, store: `max_retries` times. out_of_memory:
+        once, in half the micro-batch. A bug: never.
         """
         name = outcome.stage_id
         if outcome.failure == "out_of_memory":

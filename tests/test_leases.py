@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ from hypothesis import strategies as st
 from s1sweep.leases import SKEW, TTL, Lease, Leases
 from s1sweep.plan import Stage
 from s1sweep.runtime import scheduler as module
-from s1sweep.runtime.backend import InProcessBackend
+from s1sweep.runtime.backend import Handle, InProcessBackend
+from s1sweep.runtime.job import Outcome
 from s1sweep.runtime.policy import Capacity
 from s1sweep.runtime.scheduler import Progress, Scheduler
 from s1sweep.store import Store
@@ -88,8 +90,19 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "ELSEWHERE", 0.05)
 
 
+TURN = threading.Lock()
+
+
+class InTurn(InProcessBackend):
+    """One stage at a time in this process, whose output can go to one log only; schedulers take turns."""
+
+    def wait_any(self, handles: Sequence[Handle], timeout: float) -> list[tuple[Handle, list[Outcome]]]:
+        with TURN:
+            return super().wait_any(handles, timeout)
+
+
 def scheduler(url: str, leases: Leases) -> Scheduler:  # noqa: F811
-    return Scheduler(Store(url), InProcessBackend(Capacity(cpus=1, engines=1)), PLACEMENT, leases=leases)
+    return Scheduler(Store(url), InTurn(Capacity(cpus=1, engines=1)), PLACEMENT, leases=leases)
 
 
 def attempts(url: str, stages: list[Stage]) -> int:  # noqa: F811
@@ -121,9 +134,7 @@ def test_what_a_living_cluster_holds_is_waited_for(root: Path) -> None:
     assert other.take(one.id)
 
     def finish() -> None:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(other, "_held", {one.id})
-            scheduler(str(root), other).run({one.id: one}, {})  # publishes and lets go
+        scheduler(str(root), other).run({one.id: one}, {})  # publishes and lets go
 
     timer = threading.Timer(0.5, finish)
     timer.start()

@@ -44,10 +44,11 @@ def status(sweep: Sweep) -> dict[str, Any]:
     """States of a sweep's stages: counts by kind, and each stage that is not done, with its log."""
     store = sweep.store
     ids = sorted({name for cell in sweep.cells() for name in cell["stages"].values()})
-    active, leased = scheduler_runs(store), store.leases("").live()
+    active = store.schedulers()
+    leased = {name: lease for name, lease in store.leases("").live().items() if lease.owner in active}
     stages, counts = [], {kind: Counter[str]() for kind in KINDS}
     for name in ids:
-        state, detail = _state(store, name, active, leased)
+        state, detail = _state(store, name, bool(active), leased)
         counts[name.split("-", 1)[0]][state] += 1
         if state != "done":
             stages.append({"id": name, "state": state, **detail})

@@ -77,11 +77,6 @@ def _state(store: Store, name: str, active: bool, leased: Mapping[str, Lease]) -
     return "waiting", {}
 
 
-def scheduler_runs(store: Store) -> bool:
-    """Whether a scheduler is at work on the store, of whatever cluster."""
-    return bool(store.schedulers())
-
-
 def status_text(found: Mapping[str, Any]) -> str:
     lines = [f"Sweep {found['sweep']}: {found['cells_done']}/{found['cells']} cells, scheduler: {found['scheduler']}"]
     lines.append(f"{'':8}" + "".join(f"{state:>9}" for state in STATES))

@@ -17,6 +17,8 @@ LAYERS = [
     ["s1sweep.identity"],
     ["s1sweep.testbed"],
     ["s1sweep.hub"],
+    ["s1sweep.leases"],
+    ["s1sweep.storage", "s1sweep.objects"],
     ["s1sweep.store", "s1sweep.data.raw", "s1sweep.data.pool", "s1sweep.data.rules", "s1sweep.grading.graders"],
     ["s1sweep.sources", "s1sweep.tasks", "s1sweep.decoding.readout", "s1sweep.decoding.engine"],
     ["s1sweep.pins"],
@@ -28,6 +30,8 @@ LAYERS = [
         "s1sweep.prefetch",
         "s1sweep.preview",
         "s1sweep.inspection",
+        "s1sweep.upkeep",
+        "s1sweep.archive",
         "s1sweep.analysis",
         "s1sweep.runtime",
         "s1sweep.simulation",
@@ -35,6 +39,7 @@ LAYERS = [
     ["s1sweep.tracking"],
     ["s1sweep.analysis.wandb_report", "s1sweep.analysis.wandb_save"],
     ["s1sweep.session"],
+    ["s1sweep.store_cli"],
     ["s1sweep.cli"],
 ]
 HOMES = {
@@ -51,11 +56,12 @@ HOMES = {
     "datasets": ["s1sweep.hub", "s1sweep.training"],
     "pyarrow": [
         *("s1sweep.data.raw", "s1sweep.tasks", "s1sweep.training.encode"),
-        *("s1sweep.analysis.grades", "s1sweep.analysis.frame"),
+        *("s1sweep.analysis.grades", "s1sweep.analysis.frame", "s1sweep.archive"),
     ],
     "matplotlib": ["s1sweep.analysis.plots"],
     "jinja2": ["s1sweep.analysis.report", "s1sweep.analysis.datacards"],
-    "click": ["s1sweep.cli"],
+    "click": ["s1sweep.cli", "s1sweep.store_cli"],
+    "fsspec": ["s1sweep.objects"],
 }
 FILES = sorted(
     [*(ROOT / "s1sweep").rglob("*.py"), *(ROOT / "analysis").rglob("*.py"), *(ROOT / "hydra_plugins").rglob("*.py")]
@@ -112,6 +118,7 @@ def test_the_light_commands_import_nothing_heavy(root: Path) -> None:
     code = """
 import sys
 banned = {"torch", "vllm", "ray", "trl", "transformers", "wandb", "pandas", "numpy", "matplotlib", "scipy", "datasets"}
+banned |= {"fsspec", "s3fs", "boto3", "pyarrow"}
 class Refuse:
     def find_spec(self, name, path=None, target=None):
         if name.split(".")[0] in banned:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from s1sweep.runtime.preemption import mind
 from s1sweep.spec import Spec
 
-FailureKind = Literal["bug", "out_of_memory", "worker_lost", "preempted", "cancelled"]
+FailureKind = Literal["bug", "out_of_memory", "worker_lost", "preempted", "cancelled", "store"]
 
 
 @dataclass(frozen=True)

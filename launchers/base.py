@@ -45,6 +45,11 @@ def check(launch: Launch, command: Sequence[str], submitting: bool = False) -> N
         raise UserError("the command has a line break. Put it into a script, and give the script's path.")
     if not launch.root.startswith("/") and "://" not in launch.root:
         raise UserError(f"launcher.root={launch.root!r} is relative. Give the path that the cluster's machines see.")
+    if isinstance(launch, KubeRayLaunch) and launch.secrets and not launch.secret_name:
+        raise UserError(
+            f"launcher.secrets={list(launch.secrets)} needs launcher.secret_name: the Kubernetes Secret that has them. "
+            "Make one: kubectl create secret generic s1sweep --from-env-file=FILE."
+        )
     if submitting and not isinstance(launch, KubeRayLaunch | RayJobLaunch):
         missing = [name for name in launch.secrets if not os.environ.get(name)]
         if missing:

@@ -11,11 +11,20 @@ export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH="$run_dir/token"
 cluster=()
 asked=
 pid=
+killer=
 
 finish() {
-    # Not `ray stop`: it would end every Ray of this user on the host, other jobs' too.
-    [ ${#cluster[@]} = 0 ] || kill "${cluster[@]}" 2>/dev/null || true
-    wait 2>/dev/null || true
+    trap '' USR1 TERM
+    trap - EXIT
+    # Each node ends its own Ray and clears its folder. Not `ray stop`: it ends every Ray of this user on a host.
+    for step in $(squeue --noheader --steps --jobs="$SLURM_JOB_ID" --format=%i | grep -E '\.[0-9]+$'); do
+        scancel --quiet --signal=TERM "$step" 2>/dev/null || true # 22.05 complains of a step that it did signal
+    done
+    for _ in {1..30}; do
+        kill -0 "${cluster[@]}" 2>/dev/null || break
+        sleep 0.5
+    done
+    kill "${cluster[@]}" $killer 2>/dev/null || true
     rm -f "$RAY_AUTH_TOKEN_PATH"
 }
 trap finish EXIT
@@ -30,14 +39,15 @@ stop() {
     asked=$1
     again=1
     [ -n "$pid" ] || go
-    say "asked to stop ($1): ending $doing, which has $((grace_seconds - 15)) s"
+    say "asked to stop ($1): ending $doing, which has $((grace_seconds - 20)) s"
     kill -TERM "$pid" 2>/dev/null || true
-    (sleep $((grace_seconds - 15)) && kill -KILL "$pid" 2>/dev/null) &
-    cluster+=($!)
+    (sleep $((grace_seconds - 20)) && kill -KILL "$pid" 2>/dev/null) &
+    killer=$!
 }
 
 go() {
     if [ "$asked" = limit ] && [ "$requeue" = 1 ]; then
+        finish
         say "queueing job $SLURM_JOB_ID again"
         scontrol requeue "$SLURM_JOB_ID" || say "Slurm does not requeue it: submit the same command again"
     fi
@@ -95,13 +105,12 @@ ray_node() {
     ray_pid=$!
     wait $ray_pid || wait $ray_pid
 }
-export -f ray_node address
-export port interface container
+node="$(declare -f ray_node address; declare -p port interface container)"
 
 # srun must be told: the environment is not the job's (--export above), nor are the CPUs of a task since Slurm 22.05.
 step=(srun --export=ALL --overlap --ntasks-per-node=1 --cpus-per-task="$cpus" --kill-on-bad-exit=0)
 "${step[@]}" --nodes=1 --ntasks=1 --nodelist="$head" --output="$run_dir/ray-head.log" \
-    bash -c 'ray_node head "$@"' ray "${ray_args[@]}" &
+    bash -c "$node"$'\nray_node head "$@"' ray "${ray_args[@]}" &
 cluster+=($!)
 until (exec 3<>"/dev/tcp/$head_ip/$port") 2>/dev/null; do
     kill -0 "${cluster[0]}" 2>/dev/null || fail "Ray's head ended: $(tail -n 5 "$run_dir/ray-head.log")"
@@ -110,7 +119,7 @@ until (exec 3<>"/dev/tcp/$head_ip/$port") 2>/dev/null; do
 done
 if ((nodes > 1)); then
     "${step[@]}" --nodes=$((nodes - 1)) --ntasks=$((nodes - 1)) --exclude="$head" --output="$run_dir/ray-worker-%t.log" \
-        bash -c 'ray_node worker "$@"' ray "${ray_args[@]}" &
+        bash -c "$node"$'\nray_node worker "$@"' ray "${ray_args[@]}" &
     cluster+=($!)
 fi
 watched "the wait for machines" python -m s1sweep.launchers.wait --nodes "$nodes" --seconds "$wait_seconds"

@@ -69,6 +69,7 @@ watched() {
         wait "$pid" && rc=0 || rc=$?
     done
     [ -z "$asked" ] || go "$rc"
+    pid=
 }
 
 # Ports from the job's id: two jobs on one host do not meet. Ray picks the others itself.
@@ -88,7 +89,8 @@ export RAY_ADDRESS="$head_ip:$port" RAY_USAGE_STATS_ENABLED=0
 
 # One machine's Ray. Short paths: a socket's may have 107 characters.
 ray_node() {
-    local temp=/tmp/s1s-$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}-${1:0:1}$SLURM_PROCID agent role
+    temp=/tmp/s1s-$SLURM_JOB_ID.${SLURM_RESTART_COUNT:-0}-${1:0:1}$SLURM_PROCID
+    local agent role
     if [ "$1" = head ]; then
         agent=$((port + 3))
         role=(--head --port="$port" --ray-client-server-port=$((port + 1))

@@ -45,7 +45,8 @@ def manifest(launch: KubeRayLaunch, command: Sequence[str]) -> dict[str, Any]:
 
 
 def _cluster(launch: KubeRayLaunch) -> dict[str, Any]:
-    numbers = dict(argument.removeprefix("--").split("=", 1) for argument in ray_resources(launch))
+    said = (argument.removeprefix("--").partition("=") for argument in ray_resources(launch))
+    numbers = {name: value or "true" for name, _, value in said}
     head = {"cpu": str(launch.head_cpus), "memory": f"{launch.head_memory_gb}Gi"}
     worker = {"cpu": str(launch.cpus_per_node)}
     if launch.memory_gb:

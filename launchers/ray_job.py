@@ -28,7 +28,6 @@ def request(launch: RayJobLaunch, command: Sequence[str]) -> dict[str, Any]:
     return {
         "entrypoint": f"bash -c {shlex.quote(script)}",
         "entrypoint_num_cpus": launch.cpus,
-        # Drivers of a cluster's jobs are told not to see GPUs by Ray; engines choose theirs themselves.
         "runtime_env": {"env_vars": dict(launch.env)},
         "metadata": {"name": launch.name},
     }

@@ -53,6 +53,7 @@ def task(launch: SkyPilotLaunch, command: Sequence[str]) -> dict[str, Any]:
 
 
 def _run(launch: SkyPilotLaunch, command: Sequence[str]) -> str:
+    quiet = "" if launch.dashboard else " --include-dashboard=false"
     start = f"--temp-dir=/tmp/s1s --disable-usage-stats --block {shlex.join(ray_resources(launch))} &"
     return "\n".join(
         [
@@ -63,7 +64,7 @@ def _run(launch: SkyPilotLaunch, command: Sequence[str]) -> str:
             "trap 'kill $(jobs -p) 2>/dev/null || true' EXIT",
             "up() { (exec 3<>/dev/tcp/$head/$port) 2>/dev/null; }",
             'if [ "$SKYPILOT_NODE_RANK" = 0 ]; then',
-            f'  ray start --head --node-ip-address="$head" --port=$port --dashboard-host=127.0.0.1 {start}',
+            f'  ray start --head --node-ip-address="$head" --port=$port --dashboard-host=127.0.0.1{quiet} {start}',
             f"  until up; do [ $SECONDS -lt {launch.wait_seconds} ] || exit 1; sleep 1; done",
             f"  {wait_for(launch.nodes, launch.wait_seconds)}",
             f"  {shlex.join(command)}",

@@ -22,6 +22,7 @@ def render(launch: SlurmLaunch, command: Sequence[str]) -> str:
     lines += [
         *(f"{name}={value}" for name, value in _settings(launch).items()),
         f"ray_args=({shlex.join(ray_resources(launch))})",
+        f"head_args=({'' if launch.dashboard else '--include-dashboard=false'})",
         f"command=({shlex.join(command)})",
     ]
     if launch.array is not None:

@@ -112,7 +112,7 @@ node="$(declare -f ray_node address; declare -p port interface container)"
 # srun must be told: the environment is not the job's (--export above), nor are the CPUs of a task since Slurm 22.05.
 step=(srun --export=ALL --overlap --ntasks-per-node=1 --cpus-per-task="$cpus" --kill-on-bad-exit=0)
 "${step[@]}" --nodes=1 --ntasks=1 --nodelist="$head" --output="$run_dir/ray-head.log" \
-    bash -c "$node"$'\nray_node head "$@"' ray "${ray_args[@]}" &
+    bash -c "$node"$'\nray_node head "$@"' ray "${ray_args[@]}" "${head_args[@]}" &
 cluster+=($!)
 until (exec 3<>"/dev/tcp/$head_ip/$port") 2>/dev/null; do
     kill -0 "${cluster[0]}" 2>/dev/null || fail "Ray's head ended: $(tail -n 5 "$run_dir/ray-head.log")"

@@ -99,10 +99,10 @@ def at(real: Slurm, monkeypatch: pytest.MonkeyPatch) -> Slurm:
 
 def launch(folder: Path, *overrides: str) -> SlurmLaunch:
     """A launch as small as two cores want it."""
-    small = "launcher.ray_args=[--object-store-memory=100000000,--include-dashboard=false]"
+    small = "launcher.ray_args=[--object-store-memory=100000000]"
     made = launch_config(
         [
-            *("launcher=slurm", f"placement.root={folder / 'store'}", "launcher.cpus_per_node=1", small),
+            *("launcher=slurm", f"placement.root={folder / 'store'}", "launcher.cpus_per_node=1", small, "launcher.dashboard=false"),
             *("launcher.time_limit=10", "launcher.wait_seconds=120", f"launcher.env.PYTHONPATH={ROOT}", *overrides),
         ]
     ).launcher

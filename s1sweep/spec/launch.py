@@ -57,6 +57,7 @@ class SlurmLaunch(Machines):
     array: Annotated[str, Field(pattern=r"^[0-9]+([-,:][0-9]+)*(%[0-9]+)?$")] | None
     interface: Word | None
     container: Line | None
+    dashboard: bool
     args: tuple[Word, ...]
 
 
@@ -93,6 +94,7 @@ class SkyPilotLaunch(Machines):
     disk_gb: Count | None
     file_mounts: dict[str, str]
     managed: bool
+    dashboard: bool
     restarts: Annotated[int, Field(ge=0)]
 
 

@@ -41,6 +41,15 @@ class Commands(click.Group):
             ctx.exit(130)
 
 
+class WithCommand(click.Command):
+    """Takes what stands after `--` apart, as a command to run."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        cut = args.index("--") if "--" in args else len(args)
+        ctx.obj = tuple(args[cut + 1 :])
+        return super().parse_args(ctx, args[:cut])
+
+
 @click.group(cls=Commands)
 @click.version_option(__version__)
 def main() -> None:
@@ -287,6 +296,32 @@ def ls(as_json: bool, root: str) -> None:
 
     found = inspection.sweeps(Store(root))
     click.echo(json.dumps(found, indent=1) if as_json else inspection.sweeps_text(found))
+
+
+@main.command(cls=WithCommand, context_settings=HYDRA)
+@click.option("--dry-run", is_flag=True, help="Print exactly what would be submitted, and submit nothing.")
+@click.argument("overrides", nargs=-1, type=click.UNPROCESSED)
+@click.pass_obj
+def launch(command: tuple[str, ...], overrides: Sequence[str], dry_run: bool) -> None:
+    """Get a cluster and run a command on its head: s1sweep launch slurm launcher.nodes=2 -- s1sweep run -m ...
+
+    OVERRIDES are slurm, kuberay, skypilot or ray_job, and Hydra's: launcher.FIELD=value, placement=... (docs/launchers).
+    Without a command after --, the store's queue service.
+    """
+    from s1sweep import launchers
+    from s1sweep.compose import launch_config
+    from s1sweep.launchers.base import check_placement, default_command
+
+    named = [f"launcher={o}" if "=" not in o and not o.startswith("-") and o.isidentifier() else o for o in overrides]
+    config = launch_config(named)
+    check_placement(config.launcher, config.placement)
+    command = command or default_command(config.launcher.root)
+    if dry_run:
+        click.echo(launchers.render(config.launcher, command), nl=False)
+        return
+    job = launchers.submit(config.launcher, command)
+    click.echo(f"Submitted {config.launcher.kind} job {job}: {' '.join(command)}")
+    click.echo(launchers.after(config.launcher, job))
 
 
 @main.command()

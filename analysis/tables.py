@@ -20,10 +20,7 @@ from . import trainings
 from .clean import Clean
 from .labels import Column, axis_value, columns, task_label
 from .noise import noise_floors
-from .papertables import extrapolation_table, subset_table
 from .results import CellResult
-
-__all__ = ["csv_text", "extrapolation_table", "percent", "show", "subset_table", "with_interval"]
 
 MANY = 40  # cells; above it the table is pivoted where that makes it shorter
 FIELDS = (

@@ -50,7 +50,7 @@ def _offline(path: Path) -> dict[str, pd.DataFrame]:
     folders = sorted({path} if path.name.startswith("offline-run-") else inside, key=_age)
     found: dict[str, tuple[Path, Any]] = {}
     for folder in folders:
-        for record in _records(folder):
+        for record in records(folder):
             if record.WhichOneof("record_type") == "artifact" and record.artifact.type == TYPE:
                 found[json.loads(record.artifact.metadata)["sweep"]] = folder, record.artifact
     if not found:
@@ -69,7 +69,7 @@ def _age(folder: Path) -> tuple[str, int]:
     return folder.name[: len("offline-run-00000000_000000")], folder.stat().st_mtime_ns
 
 
-def _records(folder: Path) -> Iterator[Any]:
+def records(folder: Path) -> Iterator[Any]:
     """The records of an offline run: LevelDB's log format, in blocks of 32 KiB, after a header of 7 bytes."""
     files = sorted(folder.glob("*.wandb"))
     if not files:

@@ -36,7 +36,7 @@ def fabricate(root: Path, cells: int, questions: int) -> int:
     rows = [{"id": f"q{i:04}", "question": f"What is {i} + 1?", "answer": str(i + 1)} for i in range(questions)]
     task.write_text("".join(json.dumps(row) + "\n" for row in rows))
     strings, arms, seeds = "none,empty,alternatively,hmm,wait", "random,diverse,longest,s1k", 5
-    caps = ",".join(str(2 ** (i + 5)) for i in range(max(1, cells // (5 * 4 * seeds))))
+    caps = ",".join(str(32 * (i + 1)) for i in range(max(1, cells // (5 * 4 * seeds))))
     plan, store = Plan(), Store(root)
     for config in compose(
         f"data={arms}",
@@ -122,7 +122,7 @@ def read(root: Path, pipe: Any) -> None:
 
     from rich.console import Console
 
-    from s1sweep.analysis import report, results, tables
+    from s1sweep.analysis import papertables, report, results, tables
     from s1sweep.store import Store
 
     sweep = Store(root).sweep("scale")
@@ -142,8 +142,8 @@ def read(root: Path, pipe: Any) -> None:
     after = _peak()
     cells = timed("cells", lambda: results.cells(sweep))
     timed("all-cells table", lambda: tables.show(cells, Console(file=io.StringIO(), width=200, force_terminal=True)))
-    timed("subset table", lambda: tables.subset_table(cells))
-    timed("extrapolation table", lambda: tables.extrapolation_table(cells))
+    timed("subset table", lambda: papertables.subset_table(cells))
+    timed("extrapolation table", lambda: papertables.extrapolation_table(cells))
     timed("page context", lambda: report._context(sweep))
     pipe.send(
         {

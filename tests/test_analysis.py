@@ -367,7 +367,7 @@ def test_subset_table_compares_pairs_and_shows_the_null_arm(root: Path) -> None:
     fabricate(root, "data=random,s1k", "task=tiny_calc,tiny_choice", "extrapolation=none,wait", skill=skill)
     fabricate(root, "data=random", "data.seed=1", "task=tiny_calc,tiny_choice", skill=skill)
     sweep = fabricate(root, "train=none", "task=tiny_calc", skill=skill)
-    grid = tables.subset_table(results.cells(sweep))
+    grid = papertables.subset_table(results.cells(sweep))
     assert grid is not None
     assert grid.columns == ("tiny_calc", "tiny_choice")
     assert [(line.label, line.kind) for line in grid.lines] == [

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import struct
 import subprocess
 import sys
 import threading
@@ -17,6 +16,7 @@ from typing import Any, ClassVar
 import pytest
 
 from s1sweep.analysis import results
+from s1sweep.analysis.wandb_results import records
 from s1sweep.axes import axes_of
 from s1sweep.grading import grade
 from s1sweep.plan import Plan, Stage
@@ -100,24 +100,6 @@ def _jsonl(path: Path, rows: list[dict[str, Any]]) -> None:
 # --- reading W&B's files
 
 
-def records(path: Path) -> list[Any]:
-    """The records of an offline run: LevelDB's log format, after a header of 7 bytes."""
-    from wandb.proto.wandb_internal_pb2 import Record
-
-    data, at, part, found = path.read_bytes(), 7, b"", []
-    while at + 7 <= len(data):
-        if 32768 - at % 32768 < 7:  # no room for a header: the block is padded
-            at += 32768 - at % 32768
-            continue
-        _, size, kind = struct.unpack("<IHB", data[at : at + 7])
-        part += data[at + 7 : at + 7 + size]
-        at += 7 + size
-        if kind in (1, 4):  # full, or last
-            found.append(Record.FromString(part))
-            part = b""
-    return found
-
-
 def _items(items: Any) -> dict[str, Any]:
     return {".".join(i.nested_key) or i.key: json.loads(i.value_json) for i in items}
 
@@ -126,7 +108,7 @@ class Mirrored:
     """One offline run as W&B will show it."""
 
     def __init__(self, folder: Path) -> None:
-        found = records(next(folder.glob("*.wandb")))
+        found = list(records(folder))
         run = next(r.run for r in found if r.WhichOneof("record_type") == "run")
         self.folder, self.run, self.id = folder, run, run.run_id
         self.config = _items(run.config.update)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -17,11 +16,6 @@ from s1sweep.spec import Placement
 from s1sweep.spec.launch import KubeRayLaunch, Launch, Machines, RayJobLaunch, SlurmLaunch
 
 _SECRET = re.compile(r"(^|_)(KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)$")
-
-
-def default_command(root: str) -> tuple[str, ...]:
-    """The queue service of a store."""
-    return "s1sweep", "serve", "--root", root
 
 
 def check(launch: Launch, command: Sequence[str], submitting: bool = False) -> None:
@@ -64,7 +58,8 @@ def check_placement(launch: Launch, placement: Placement) -> None:
     if placement.gpus > asked:
         raise UserError(
             f"placement={placement.name} counts on {placement.gpus} GPUs, the launch asks for {launch.nodes} x "
-            f"{launch.gpus_per_node} = {asked}. Raise launcher.nodes or launcher.gpus_per_node, or lower placement.gpus."
+            f"{launch.gpus_per_node} = {asked}. Raise launcher.nodes or launcher.gpus_per_node, "
+            "or lower placement.gpus."
         )
     if isinstance(launch, SlurmLaunch) and "://" in launch.shared_dir:
         raise UserError(
@@ -84,12 +79,16 @@ def wait_for(nodes: int, seconds: int) -> str:
     return f"python -m s1sweep.launchers.wait --nodes {nodes} --seconds {seconds}"
 
 
-def exports(env: Mapping[str, str]) -> list[str]:
-    return [f"export {name}={shlex.quote(value)}" for name, value in env.items()]
+def environment(launch: Launch) -> dict[str, str]:
+    """What the command finds in its environment: the launch's store, and what the launch says."""
+    return {"S1SWEEP_ROOT": launch.root, **launch.env}
 
 
 class _Text(yaml.SafeDumper):
-    """Scripts as blocks that can be read."""
+    """Scripts as blocks that can be read, and nothing by reference."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
 
 
 def _string(dumper: yaml.SafeDumper, text: str) -> Any:

@@ -1,4 +1,4 @@
-"""KubeRay: a RayJob whose head runs the command and whose workers run the stages; Kueue admits it where a queue is named.
+"""KubeRay: a RayJob whose head runs the command and whose workers run the stages; with a queue, Kueue admits it.
 
 A manifest names the Secret's keys and never their values. What the command needs besides is in its image and volume.
 """
@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
-from s1sweep.launchers.base import call, ray_resources, to_yaml, wait_for
+from s1sweep.launchers.base import call, environment, ray_resources, to_yaml, wait_for
 from s1sweep.spec.launch import KubeRayLaunch
 
 _GPU_LABEL = "nvidia.com/gpu.product"  # as NVIDIA's device plugin labels nodes
@@ -59,7 +59,7 @@ def _cluster(launch: KubeRayLaunch) -> dict[str, Any]:
         # KubeRay makes the token, keeps it in a Secret of the cluster's, and gives it to every pod.
         "authOptions": {"mode": "token"},
         "headGroupSpec": {
-            # On loopback, as far as a pod goes: reached with `kubectl port-forward`, and only with the token.
+            # On the pod's address, since KubeRay's operator and submitter come from other pods. The token guards it.
             "rayStartParams": {"num-cpus": "0", "dashboard-host": "0.0.0.0"},
             "template": _pod(launch, "ray-head", head, launch.node_selector),
         },
@@ -77,7 +77,7 @@ def _cluster(launch: KubeRayLaunch) -> dict[str, Any]:
 
 
 def _pod(launch: KubeRayLaunch, name: str, resources: dict[str, str], nodes: dict[str, str]) -> dict[str, Any]:
-    env: list[dict[str, Any]] = [{"name": key, "value": value} for key, value in launch.env.items()]
+    env: list[dict[str, Any]] = [{"name": key, "value": value} for key, value in environment(launch).items()]
     for key in launch.secrets:
         env.append({"name": key, "valueFrom": {"secretKeyRef": {"name": launch.secret_name, "key": key}}})
     container = {

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from s1sweep.errors import UserError
-from s1sweep.launchers.base import to_yaml
+from s1sweep.launchers.base import environment, to_yaml
 from s1sweep.spec.launch import RayJobLaunch
 
 
@@ -28,7 +28,7 @@ def request(launch: RayJobLaunch, command: Sequence[str]) -> dict[str, Any]:
     return {
         "entrypoint": f"bash -c {shlex.quote(script)}",
         "entrypoint_num_cpus": launch.cpus,
-        "runtime_env": {"env_vars": dict(launch.env)},
+        "runtime_env": {"env_vars": environment(launch)},
         "metadata": {"name": launch.name},
     }
 
@@ -65,7 +65,9 @@ def _asked(launch: RayJobLaunch, call: Any) -> Any:
     try:
         from ray.job_submission import JobSubmissionClient
     except ImportError as error:
-        raise UserError(f"Ray's job client is not installed here ({error}). Get it: pip install 'ray[default]'.") from None
+        raise UserError(
+            f"Ray's job client is not installed here ({error}). Get it: pip install 'ray[default]'."
+        ) from None
     try:
         return call(JobSubmissionClient(launch.address))
     except Exception as error:

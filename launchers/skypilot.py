@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from s1sweep.launchers.base import call, ray_resources, to_yaml, wait_for
+from s1sweep.launchers.base import call, environment, ray_resources, to_yaml, wait_for
 from s1sweep.spec.launch import SkyPilotLaunch
 
 _PORT = 6479
@@ -45,7 +45,7 @@ def task(launch: SkyPilotLaunch, command: Sequence[str]) -> dict[str, Any]:
         "num_nodes": launch.nodes,
         "resources": resources,
         **({"file_mounts": dict(launch.file_mounts)} if launch.file_mounts else {}),
-        **({"envs": dict(launch.env)} if launch.env else {}),
+        "envs": environment(launch),
         "secrets": dict.fromkeys([*launch.secrets, _TOKEN]),
         **({"setup": "\n".join(["set -e", *launch.setup, ""])} if launch.setup else {}),
         "run": _run(launch, command),
@@ -82,7 +82,11 @@ def _run(launch: SkyPilotLaunch, command: Sequence[str]) -> str:
 def submit(launch: SkyPilotLaunch, command: Sequence[str]) -> str:
     """Hand the task to `sky`. Returns the managed job's number, or the cluster's name."""
     names = [part for name in (*launch.secrets, _TOKEN) for part in ("--secret", name)]
-    verb = ["jobs", "launch", "--detach-run"] if launch.managed else ["launch", "--detach-run", "--down", "-c", launch.name]
+    verb = (
+        ["jobs", "launch", "--detach-run"]
+        if launch.managed
+        else ["launch", "--detach-run", "--down", "-c", launch.name]
+    )
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "task.yaml"
         file.write_text(render(launch, command))

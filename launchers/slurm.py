@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from s1sweep.launchers.base import call, exports, ray_resources
+from s1sweep.launchers.base import call, environment, ray_resources
 from s1sweep.spec.launch import SlurmLaunch
 
 _BODY = Path(__file__).with_name("slurm.sh")
@@ -27,7 +27,8 @@ def render(launch: SlurmLaunch, command: Sequence[str]) -> str:
     ]
     if launch.array is not None:
         lines.append("command=(\"${command[@]//'{task}'/$SLURM_ARRAY_TASK_ID}\")")
-    return "\n".join([*lines, *exports(launch.env), *launch.setup, "", _BODY.read_text()])
+    exports = [f"export {name}={shlex.quote(value)}" for name, value in environment(launch).items()]
+    return "\n".join([*lines, *exports, *launch.setup, "", _BODY.read_text()])
 
 
 def _options(launch: SlurmLaunch) -> list[str]:

@@ -41,6 +41,7 @@ def export(sweep: Sweep, file: str | Path, checkpoints: bool = True) -> dict[str
     Raises UserError for another suffix, or if an output is missing.
     """
     path, store = Path(file).expanduser(), sweep.store
+    _check_suffix(path.name)
     stages = upkeep.survey(store)
     ids = sorted(upkeep.closure((i for c in sweep.cells() for i in c["stages"].values()), stages) & stages.keys())
     records = {i: record for i in ids if (record := stages[i].record) is not None}
@@ -49,7 +50,8 @@ def export(sweep: Sweep, file: str | Path, checkpoints: bool = True) -> dict[str
             why = stages[stage].broken[0]
             raise UserError(f"{stage} is broken ({why}), so {sweep.name!r} cannot be exported whole.")
     left = [] if checkpoints else [i for i, r in records.items() if any(_weights(n) for n in r["result"]["outputs"])]
-    about = {"format": FORMAT, "sweep": sweep.name, "stages": sorted(records.keys() - left), "left_out": left}
+    kept = sorted(records.keys() - left)
+    about = {"format": FORMAT, "sweep": sweep.name, "stages": kept, "left_out": left}
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.part")
     try:
@@ -57,7 +59,7 @@ def export(sweep: Sweep, file: str | Path, checkpoints: bool = True) -> dict[str
             _add(tar, ABOUT, _json(about))
             _add(tar, f"sweeps/{sweep.name}/sweep.json", _json(sweep.info()))
             _add(tar, f"sweeps/{sweep.name}/cells.jsonl", sweep.lines().encode())
-            for stage in about["stages"]:
+            for stage in kept:
                 record, out = records[stage], store.outputs(stage)
                 _add(tar, f"stages/{stage}/record.json", _json(record))
                 for name in record["result"]["outputs"]:
@@ -177,11 +179,15 @@ def _weights(name: str) -> bool:
     return name.startswith(CHECKPOINT)
 
 
+def _check_suffix(name: str) -> None:
+    if not name.endswith(SUFFIXES):
+        raise invalid("FILE", name, SUFFIXES, "Give a name that ends in one of these.")
+
+
 @contextmanager
 def _tar(path: Path, mode: str, name: str) -> Iterator[tarfile.TarFile]:
     """An archive as a stream, compressed as its name says."""
-    if not name.endswith(SUFFIXES):
-        raise invalid("FILE", name, SUFFIXES, "Give a name that ends in one of these.")
+    _check_suffix(name)
     with ExitStack() as stack:
         kind: Any = f"{mode}|gz" if name.endswith("gz") else f"{mode}|"
         if name.endswith(".zst"):
@@ -201,7 +207,7 @@ def _tar(path: Path, mode: str, name: str) -> Iterator[tarfile.TarFile]:
                     raise tarfile.ReadError(str(error)) from error
                 raise
             return
-        yield stack.enter_context(tarfile.open(path, kind, dereference=True))
+        yield stack.enter_context(tarfile.open(str(path), kind, dereference=True))
 
 
 def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:

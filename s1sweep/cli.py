@@ -303,19 +303,17 @@ def ls(as_json: bool, root: str) -> None:
 @click.argument("overrides", nargs=-1, type=click.UNPROCESSED)
 @click.pass_obj
 def launch(command: tuple[str, ...], overrides: Sequence[str], dry_run: bool) -> None:
-    """Get a cluster and run a command on its head: s1sweep launch slurm launcher.nodes=2 -- s1sweep run -m ...
+    """Get a cluster and run COMMAND on its head: s1sweep launch slurm launcher.nodes=2 -- s1sweep run -m ...
 
-    OVERRIDES are slurm, kuberay, skypilot or ray_job, and Hydra's: launcher.FIELD=value, placement=... (docs/launchers).
-    Without a command after --, the store's queue service.
+    OVERRIDES are slurm, kuberay, skypilot or ray_job, and Hydra's: launcher.FIELD=value, placement=... (docs/launchers)
     """
     from s1sweep import launchers
     from s1sweep.compose import launch_config
-    from s1sweep.launchers.base import check_placement, default_command
+    from s1sweep.launchers.base import check_placement
 
     named = [f"launcher={o}" if "=" not in o and not o.startswith("-") and o.isidentifier() else o for o in overrides]
     config = launch_config(named)
     check_placement(config.launcher, config.placement)
-    command = command or default_command(config.launcher.root)
     if dry_run:
         click.echo(launchers.render(config.launcher, command), nl=False)
         return

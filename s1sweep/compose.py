@@ -83,6 +83,9 @@ def multirun(arguments: Sequence[str], handler: Handler) -> None:
         GlobalHydra.instance().clear()
 
 
+_OPEN = ("launcher.env", "launcher.file_mounts", "launcher.node_selector")  # names in them are the user's own
+
+
 def _hydra(config_dir: str | None) -> Hydra:
     setbase("1.3")
     search = create_config_search_path(str(CONF.resolve()))
@@ -99,7 +102,8 @@ def launch_config(arguments: Sequence[str]) -> LaunchConfig:
     _refuse_sweeps(parsed.overrides)
     loader = _hydra(parsed.config_dir).config_loader
     try:
-        config = loader.load_configuration("launch", parsed.overrides, RunMode.RUN)
+        overrides = [f"++{line}" if line.startswith(_OPEN) else line for line in parsed.overrides]
+        config = loader.load_configuration("launch", overrides, RunMode.RUN)
         with open_dict(config):
             del config["hydra"]
         if config.launcher.kind == "slurm" and "://" not in config.placement.root:

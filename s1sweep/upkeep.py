@@ -262,8 +262,8 @@ def collect(store: Store, grace: float = GRACE, really: bool = False) -> dict[st
         with store.cleaning_lock() as schedulers:
             found, kept = waste(store, schedulers, grace)
             for one in found:
-                # A stage's record goes first: without it the rest stands for nothing, whenever this is killed.
-                store.files.remove(f"{one.path}/{RECORD}")
+                if one.path.count("/") == 1:  # a whole stage's record first: without it the rest stands for nothing
+                    store.files.remove(f"{one.path}/{RECORD}")
                 store.files.remove(one.path)
     total = sum(one.bytes for one in found)
     return {"store": store.url, "removed": really, "bytes": total, "waste": [w.as_json() for w in found], "kept": kept}

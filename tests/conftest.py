@@ -6,6 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.objectstore import s3, s3_server, url
+
+__all__ = ["s3", "s3_server", "url"]
+
 
 @pytest.fixture(autouse=True)
 def _own_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ from s1sweep import launchers
 from s1sweep.compose import launch_config
 from s1sweep.errors import UserError
 from s1sweep.launchers import kuberay, ray_job, skypilot
-from s1sweep.launchers.base import check_placement, default_command
+from s1sweep.launchers.base import check_placement
 from s1sweep.spec.launch import KubeRayLaunch, Launch, RayJobLaunch, SkyPilotLaunch
 from tests.helpers import ROOT, cli
 
@@ -54,7 +54,11 @@ CASES: dict[str, tuple[list[str], tuple[str, ...]]] = {
             *("launcher=kuberay", "launcher.image=lab/s1sweep:cuda", "launcher.volume_claim=store"),
             *("launcher.namespace=lab", "launcher.queue=team", "launcher.priority_class=high", "launcher.nodes=2"),
             *("launcher.gpus_per_node=8", "launcher.gpu_kind=NVIDIA-H100-80GB-HBM3", "launcher.cpus_per_node=96"),
-            *("launcher.secrets=[WANDB_API_KEY,HF_TOKEN]", "launcher.secret_name=s1sweep", "launcher.deadline_seconds=86400"),
+            *(
+                "launcher.secrets=[WANDB_API_KEY,HF_TOKEN]",
+                "launcher.secret_name=s1sweep",
+                "launcher.deadline_seconds=86400",
+            ),
             *("launcher.node_selector={pool: train}", "launcher.service_account=runner"),
         ],
         RUN,
@@ -64,7 +68,11 @@ CASES: dict[str, tuple[list[str], tuple[str, ...]]] = {
         [
             *("launcher=skypilot", "launcher.nodes=2", "launcher.gpus_per_node=8", "launcher.gpu_kind=H100"),
             *("launcher.cloud=aws", "launcher.region=us-east-1", "launcher.memory_gb=500", "launcher.spot=false"),
-            *("launcher.file_mounts={/store: 's3://bucket'}", "launcher.secrets=[WANDB_API_KEY]", "launcher.env={A: b c}"),
+            *(
+                "launcher.file_mounts={/store: 's3://bucket'}",
+                "launcher.secrets=[WANDB_API_KEY]",
+                "launcher.env={A: b c}",
+            ),
             "launcher.image='docker:lab/s1sweep:cuda'",
         ],
         RUN,
@@ -79,7 +87,7 @@ CASES: dict[str, tuple[list[str], tuple[str, ...]]] = {
 def made(name: str) -> tuple[Any, tuple[str, ...]]:
     overrides, command = CASES[name]
     launch = launch_config(overrides).launcher
-    return launch, command or default_command(launch.root)
+    return launch, command or RUN
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -92,7 +100,9 @@ def test_what_is_submitted_is_the_golden_text(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in CASES if name.endswith(".sh")])
 def test_scripts_are_bash(name: str) -> None:
-    done = subprocess.run(["bash", "-n"], input=launchers.render(*made(name)), capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["bash", "-n"], input=launchers.render(*made(name)), capture_output=True, text=True, check=False
+    )
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -107,7 +117,7 @@ def test_a_command_reaches_the_program_as_it_was_given() -> None:
     assert done.stdout.splitlines() == [word.replace("{task}", "2") for word in words[2:]]
 
 
-# --- those who read it -------------------------------------------------------------------------------------------------
+# --- those who read it -----------------------------------------------------------------------------------------------
 
 
 def strict(schema: Any) -> Any:
@@ -196,7 +206,7 @@ def test_the_run_script_of_skypilot_is_bash() -> None:
     assert done.returncode == 0
 
 
-# --- refusals ----------------------------------------------------------------------------------------------------------
+# --- refusals --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -208,7 +218,10 @@ def test_the_run_script_of_skypilot_is_bash() -> None:
         (["launcher.time_limit=soon"], "launcher.time_limit='soon'"),
         (["launcher.partition='a b'"], "launcher.partition"),
         (["launcher=kuberay"], "launcher.image has no value. Give launcher.image=..."),
-        (["launcher=kuberay", "launcher.image=i", "launcher.volume_claim=v", "launcher.queue=My_Queue"], "launcher.queue"),
+        (
+            ["launcher=kuberay", "launcher.image=i", "launcher.volume_claim=v", "launcher.queue=My_Queue"],
+            "launcher.queue",
+        ),
         (["launcher.nodes=1,2"], "several values"),
     ],
 )
@@ -254,14 +267,16 @@ def test_gpus_the_launch_does_not_ask_for() -> None:
     config = launch_config(["placement=slurm_16xh100", "placement.root=/s", "launcher.nodes=2"])
     with pytest.raises(UserError, match=r"counts on 16 GPUs, the launch asks for 2 x 0 = 0"):
         check_placement(config.launcher, config.placement)
-    config = launch_config(["placement=slurm_16xh100", "placement.root=/s", "launcher.nodes=2", "launcher.gpus_per_node=8"])
+    config = launch_config(
+        ["placement=slurm_16xh100", "placement.root=/s", "launcher.nodes=2", "launcher.gpus_per_node=8"]
+    )
     check_placement(config.launcher, config.placement)
 
 
-@pytest.mark.parametrize(("name", "program"), [("slurm.sh", "sbatch"), ("kuberay.yaml", "kubectl"), ("skypilot.yaml", "sky")])
-def test_a_missing_program_is_named(
-    name: str, program: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize(
+    ("name", "program"), [("slurm.sh", "sbatch"), ("kuberay.yaml", "kubectl"), ("skypilot.yaml", "sky")]
+)
+def test_a_missing_program_is_named(name: str, program: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     launch, command = made(name)
     if name == "slurm.sh":
@@ -274,13 +289,15 @@ def test_dry_run_prints_what_would_be_submitted_and_leaves_nothing(root: Path) -
     overrides, command = CASES["ray_job.yaml"]
     done = cli("launch", "ray_job", *overrides[1:], "--dry-run", "--", *command, root=root)
     assert (done.returncode, done.stdout) == (0, (GOLDEN / "ray_job.yaml").read_text()), done.stderr
+    done = cli("launch", "slurm", "--dry-run", "--", *command, root=root)
+    assert f"export S1SWEEP_ROOT={root}" in done.stdout and not root.exists()
     done = cli("launch", "slurm", "--dry-run", root=root)
-    assert f"s1sweep serve --root {root}" in done.stdout and not root.exists()
-    done = cli("launch", "slurm", "launcher.nodes=x", "--dry-run", root=root)
+    assert done.returncode == 2 and "the command is empty" in done.stderr
+    done = cli("launch", "slurm", "launcher.nodes=x", "--dry-run", "--", *command, root=root)
     assert done.returncode == 2 and "launcher.nodes='x'" in done.stderr and "Traceback" not in done.stderr
 
 
-# --- the Jobs API, for real ---------------------------------------------------------------------------------------------
+# --- the Jobs API, for real ------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -293,12 +310,15 @@ def dashboard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, d
     auth = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token), "RAY_USAGE_STATS_ENABLED": "0"}
     port = 28000 + os.getpid() % 1000 * 4
     argv = [
-        *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head", f"--port={port}", f"--dashboard-port={port + 1}"),
+        *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head"),
+        *(f"--port={port}", f"--dashboard-port={port + 1}"),
         *(f"--ray-client-server-port={port + 2}", f"--dashboard-agent-listen-port={port + 3}", "--num-cpus=1"),
         *("--object-store-memory=100000000", "--include-dashboard=true", f"--temp-dir={temp}", "--block"),
     ]
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    head = subprocess.Popen(argv, env={**os.environ, **auth, "PATH": path, "PYTHONPATH": _path()}, stdout=subprocess.DEVNULL)
+    head = subprocess.Popen(
+        argv, env={**os.environ, **auth, "PATH": path, "PYTHONPATH": _path()}, stdout=subprocess.DEVNULL
+    )
     try:
         yield f"http://127.0.0.1:{port + 1}", auth
     finally:
@@ -319,7 +339,8 @@ def test_a_job_on_a_running_cluster(dashboard: tuple[str, dict[str, str]], monke
         monkeypatch.setenv(name, value)
     launch = ray_launch(address=address, env={"PLANTED": "a b"})
     assert isinstance(launch, RayJobLaunch)
-    program = "import os, ray; ray.init('auto'); print('saw', os.environ['PLANTED'], ray.get(ray.remote(lambda: 6 * 7).remote()))"
+    ask = "ray.init('auto'); print('saw', os.environ['PLANTED'], ray.get(ray.remote(lambda: 6 * 7).remote()))"
+    program = f"import os, ray; {ask}"
     deadline = time.monotonic() + 90
     while True:
         try:
@@ -340,7 +361,7 @@ def test_a_job_on_a_running_cluster(dashboard: tuple[str, dict[str, str]], monke
     assert _ended(launch, job) == "STOPPED"
 
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
-    with pytest.raises(UserError, match="would win over launcher.address"):
+    with pytest.raises(UserError, match=r"would win over launcher\.address"):
         ray_job.status(launch, job)
 
 

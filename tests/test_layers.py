@@ -32,6 +32,7 @@ LAYERS = [
         "s1sweep.inspection",
         "s1sweep.upkeep",
         "s1sweep.archive",
+        "s1sweep.queue",
         "s1sweep.analysis",
         "s1sweep.launchers",
         "s1sweep.runtime",
@@ -65,7 +66,7 @@ HOMES = {
     "fsspec": ["s1sweep.objects"],
 }
 FILES = sorted(
-    [*(ROOT / "s1sweep").rglob("*.py"), *(ROOT / "analysis").rglob("*.py"), *(ROOT / "launchers").rglob("*.py"), *(ROOT / "hydra_plugins").rglob("*.py")]
+    path for name in ("s1sweep", "analysis", "launchers", "hydra_plugins") for path in (ROOT / name).rglob("*.py")
 )
 
 

@@ -19,7 +19,6 @@ from s1sweep.runtime.policy import Capacity
 from s1sweep.runtime.scheduler import Progress, Scheduler
 from s1sweep.store import Store
 from tests.noop_stage import stage
-from tests.objectstore import s3, s3_server, url  # noqa: F401
 from tests.test_scheduler import PLACEMENT, diamond
 
 
@@ -31,14 +30,14 @@ class Clock:
         return self.now
 
 
-def pair(url: str, skew: float = 0.0) -> tuple[Clock, Leases, Leases]:  # noqa: F811
+def pair(url: str, skew: float = 0.0) -> tuple[Clock, Leases, Leases]:
     """Leases of two owners; the second one's clock is ahead by `skew`."""
     clock = Clock()
     a = Store(url).leases("a", clock=clock)
     return clock, a, Store(url).leases("b", clock=lambda: clock.now + skew)
 
 
-def test_one_holds_until_it_lets_go(url: str) -> None:  # noqa: F811
+def test_one_holds_until_it_lets_go(url: str) -> None:
     _, a, b = pair(url)
     assert a.take("x") and a.take("x") and not b.take("x")
     assert b.others() == {"x"} and a.others() == set() and set(a.live()) == {"x"}
@@ -48,7 +47,7 @@ def test_one_holds_until_it_lets_go(url: str) -> None:  # noqa: F811
     assert b.take("x") and a.others() == {"x"}
 
 
-def test_a_dead_owners_lease_ends_and_a_living_ones_does_not(url: str) -> None:  # noqa: F811
+def test_a_dead_owners_lease_ends_and_a_living_ones_does_not(url: str) -> None:
     clock, a, b = pair(url)
     a.take("x")
     for _ in range(5):
@@ -65,7 +64,7 @@ def test_a_dead_owners_lease_ends_and_a_living_ones_does_not(url: str) -> None: 
     assert b.holder("x"), "the new owner's lease is not dropped by the old one"
 
 
-def test_an_owner_that_was_killed_goes_on_at_once(url: str) -> None:  # noqa: F811
+def test_an_owner_that_was_killed_goes_on_at_once(url: str) -> None:
     _, a, b = pair(url)
     a.take("x")
     again = Store(url).leases("a", clock=lambda: 1000.0)
@@ -101,15 +100,15 @@ class InTurn(InProcessBackend):
             return super().wait_any(handles, timeout)
 
 
-def scheduler(url: str, leases: Leases) -> Scheduler:  # noqa: F811
+def scheduler(url: str, leases: Leases) -> Scheduler:
     return Scheduler(Store(url), InTurn(Capacity(cpus=1, engines=1)), PLACEMENT, leases=leases)
 
 
-def attempts(url: str, stages: list[Stage]) -> int:  # noqa: F811
+def attempts(url: str, stages: list[Stage]) -> int:
     return sum(p.is_dir() for s in stages for p in Store(url).stage_dir(s.id).iterdir())
 
 
-def test_two_schedulers_do_each_stage_once(url: str) -> None:  # noqa: F811
+def test_two_schedulers_do_each_stage_once(url: str) -> None:
     stages = [*diamond(), *(stage(f"s{i}") for i in range(12))]
     found: dict[str, Progress] = {}
 

@@ -102,7 +102,13 @@ def launch(folder: Path, *overrides: str) -> SlurmLaunch:
     small = "launcher.ray_args=[--object-store-memory=100000000]"
     made = launch_config(
         [
-            *("launcher=slurm", f"placement.root={folder / 'store'}", "launcher.cpus_per_node=1", small, "launcher.dashboard=false"),
+            *(
+                "launcher=slurm",
+                f"placement.root={folder / 'store'}",
+                "launcher.cpus_per_node=1",
+                small,
+                "launcher.dashboard=false",
+            ),
             *("launcher.time_limit=10", "launcher.wait_seconds=120", f"launcher.env.PYTHONPATH={ROOT}", *overrides),
         ]
     ).launcher
@@ -177,7 +183,7 @@ def test_a_cancelled_job_stays_cancelled(at: Slurm, tmp_path: Path) -> None:
         if not left_behind(job):
             break
         time.sleep(0.5)
-    assert left_behind(job) == [] or [path for path in left_behind(job) if "/" == path[0]] == left_behind(job)
+    assert left_behind(job) == [] or [path for path in left_behind(job) if path[0] == "/"] == left_behind(job)
     assert "queueing" not in log(asked, job) and at.field(job, "Restarts") == "0"
 
 
@@ -195,7 +201,9 @@ def test_machines_that_do_not_join(at: Slurm, tmp_path: Path) -> None:
 def test_slurms_refusal_is_shown_with_what_to_change(at: Slurm, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"(?s)sbatch refused:.*invalid partition.*launcher\.partition"):
         launchers.submit(launch(tmp_path, "launcher.partition=nope"), ("true",))
-    with pytest.raises(UserError, match=r"(?s)sbatch refused:.*(node count|configuration).*launcher\.partition, time_limit, nodes"):
+    with pytest.raises(
+        UserError, match=r"(?s)sbatch refused:.*(node count|configuration).*launcher\.partition, time_limit, nodes"
+    ):
         launchers.submit(launch(tmp_path, "launcher.nodes=3"), ("true",))
 
 
@@ -221,7 +229,15 @@ def test_the_time_limit_queues_the_job_again(at: Slurm, tmp_path: Path) -> None:
 @pytest.mark.long
 @pytest.mark.timeout(1800)
 def test_a_sweep_cut_by_the_time_limit_ends_with_the_same_records(at: Slurm, tmp_path: Path) -> None:
-    grid = ("run", "-m", "data=random,s1k", "extrapolation=none,wait", "task=tiny_calc", "train.steps=6", "data.size=48")
+    grid = (
+        "run",
+        "-m",
+        "data=random,s1k",
+        "extrapolation=none,wait",
+        "task=tiny_calc",
+        "train.steps=6",
+        "data.size=48",
+    )
     command = (*grid, "task.limit=24", "name=cut", "tracking=none")
     (tmp_path / "calm").mkdir()
     calm = tmp_path / "calm" / "store"

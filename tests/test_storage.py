@@ -24,7 +24,6 @@ from s1sweep.storage import LocalFiles, open_files
 from s1sweep.store import Store, Sweep, same_result
 from tests.helpers import cli
 from tests.noop_stage import stage
-from tests.objectstore import s3, s3_server, url  # noqa: F401
 from tests.test_analysis import fabricate
 from tests.test_scheduler import PLACEMENT, diamond
 
@@ -42,7 +41,7 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str = "else
     monkeypatch.setenv("S1SWEEP_CACHE", str(tmp_path / name))
 
 
-def test_of_many_creates_one_wins(url: str) -> None:  # noqa: F811
+def test_of_many_creates_one_wins(url: str) -> None:
     files, wins = open_files(url), list[int]()
 
     def create(i: int) -> None:
@@ -55,7 +54,7 @@ def test_of_many_creates_one_wins(url: str) -> None:  # noqa: F811
     assert files.create("a/record.json", f"by {wins[0]}".encode()), "an answer that was lost is no other's win"
 
 
-def test_files(url: str) -> None:  # noqa: F811
+def test_files(url: str) -> None:
     files = open_files(url)
     assert files.read("none") is None and files.names("none") == [] and files.tree("none") == {}
     files.remove("none")
@@ -71,7 +70,7 @@ def test_files(url: str) -> None:  # noqa: F811
     assert files.tree("a") == {} and files.read("ab/three.json") == b"3"
 
 
-def test_who_adds_at_once_is_kept(url: str) -> None:  # noqa: F811
+def test_who_adds_at_once_is_kept(url: str) -> None:
     sweep = Sweep(Store(url), "s")
     sweep.open("", [])
     together(lambda i: Sweep(Store(url), "s").add([{"key": str(i)}, {"key": "all"}]) and None, 8)
@@ -80,7 +79,7 @@ def test_who_adds_at_once_is_kept(url: str) -> None:  # noqa: F811
     assert len(sweep.cells()) == 10 and sweep.cells()[-1] == {"key": "last"}
 
 
-def test_one_scheduler_a_cluster(url: str) -> None:  # noqa: F811
+def test_one_scheduler_a_cluster(url: str) -> None:
     store = Store(url)
     with store.scheduler_lock():
         with pytest.raises(UserError, match=f"already has a scheduler .*pid {os.getpid()}"), store.scheduler_lock():
@@ -97,7 +96,9 @@ def test_one_scheduler_a_cluster(url: str) -> None:  # noqa: F811
 
 
 def test_a_run_leaves_equal_records_wherever_the_store_is(
-    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch  # noqa: F811
+    url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     stages = {s.id: s for s in [*diamond(), stage("broken", mode="bug")]}
     for place in (Store(url), Store(tmp_path / "plain")):
@@ -116,7 +117,7 @@ def test_a_run_leaves_equal_records_wherever_the_store_is(
     assert failure and b"a planted bug" in (there.files.read(failure["log"]) or b"")
 
 
-def test_results_of_a_sweep_on_s3(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+def test_results_of_a_sweep_on_s3(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     grid = ("data=random,diverse", "task=tiny_calc", "task.limit=6")
     fabricate(s3, *grid)  # type: ignore[arg-type]
     local = fabricate(tmp_path / "plain", *grid)
@@ -132,7 +133,7 @@ def test_results_of_a_sweep_on_s3(s3: str, tmp_path: Path, monkeypatch: pytest.M
     assert done.returncode == 0 and json.loads(done.stdout)["broken"] == {}, done.stdout + done.stderr
 
 
-def test_a_damaged_object_is_refused(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+def test_a_damaged_object_is_refused(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store, one = Store(s3), stage("a")
     Scheduler(store, InProcessBackend(Capacity(cpus=1, engines=1)), PLACEMENT).run({one.id: one}, {})
     record = store.record(one.id)

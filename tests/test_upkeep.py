@@ -19,7 +19,6 @@ from s1sweep.errors import UserError
 from s1sweep.identity import file_sha256
 from s1sweep.store import CHECKPOINTS, Store, Sweep
 from tests.helpers import cli
-from tests.objectstore import s3, s3_server, url  # noqa: F401
 from tests.test_analysis import fabricate
 
 GRID = ("data=random,diverse", "task=tiny_calc", "task.limit=4")
@@ -37,7 +36,7 @@ def kept(store: Store) -> set[str]:
 # --- ls, verify, gc
 
 
-def test_usage_adds_up(url: str) -> None:  # noqa: F811
+def test_usage_adds_up(url: str) -> None:
     fabricate(url, *GRID, name="one")  # type: ignore[arg-type]
     fabricate(url, *MORE, name="two")  # type: ignore[arg-type]
     store = Store(url)
@@ -53,7 +52,7 @@ def test_usage_adds_up(url: str) -> None:  # noqa: F811
     assert all("longest" in row["id"] for row in lost if not row["id"].startswith("grade"))
 
 
-def test_gc_removes_what_no_sweep_needs(url: str) -> None:  # noqa: F811
+def test_gc_removes_what_no_sweep_needs(url: str) -> None:
     fabricate(url, *GRID, name="one")  # type: ignore[arg-type]
     mine = kept(Store(url))
     fabricate(url, *MORE, name="two")  # type: ignore[arg-type]
@@ -100,7 +99,7 @@ def edit(store: Store, stage: str, change: Callable[[dict[str, Any]], None]) -> 
     store.files.replace(f"stages/{stage}/record.json", json.dumps(record).encode())
 
 
-def test_verify_finds_each_fault(url: str) -> None:  # noqa: F811
+def test_verify_finds_each_fault(url: str) -> None:
     fabricate(url, "data=random,diverse,longest,full", "task=tiny_calc,tiny_hard", "task.limit=3")  # type: ignore[arg-type]
     store = Store(url)
     grades = [i for i in store.stage_ids() if i.startswith("grade")]
@@ -117,7 +116,15 @@ def test_verify_finds_each_fault(url: str) -> None:  # noqa: F811
     store.files.replace(f"stages/{grades[6]}/record.json", b'{"schema": 1, ')
     store.files.append("sweeps/made/cells.jsonl", b'{"key": "torn\n')
     found = upkeep.verify(store)["broken"]
-    said = ["has sha256", "its record says", "is not there", "schema 7", "that of grade-other", "not the digest", "torn"]
+    said = [
+        "has sha256",
+        "its record says",
+        "is not there",
+        "schema 7",
+        "that of grade-other",
+        "not the digest",
+        "torn",
+    ]
     assert list(found) == [*sorted(grades[:7]), "sweeps/made"]
     for stage, text in zip(grades, said, strict=False):
         assert len(found[stage]) == 1 and text in found[stage][0]
@@ -145,7 +152,7 @@ def test_the_commands(root: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".tar", ".tar.gz", ".tar.zst"])
-def test_an_archive_brings_the_sweep(url: str, tmp_path: Path, suffix: str) -> None:  # noqa: F811
+def test_an_archive_brings_the_sweep(url: str, tmp_path: Path, suffix: str) -> None:
     sweep = fabricate(url, *GRID)  # type: ignore[arg-type]
     file = tmp_path / f"made{suffix}"
     archive.export(sweep, file)
@@ -230,7 +237,7 @@ def test_a_damaged_archive_brings_nothing(root: Path, tmp_path: Path) -> None:
     torn = tmp_path / "torn.tar.gz"
     torn.write_bytes((tmp_path / "a.tar.gz").read_bytes()[:2_000])
     for file in (bad, cut, torn):
-        with pytest.raises(UserError, match="Nothing was imported|is no whole archive"):
+        with pytest.raises(UserError, match=r"Nothing was imported|is no whole archive"):
             archive.import_(there, file)
         assert kept(there) == set() and there.sweep_names() == []
 

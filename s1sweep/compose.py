@@ -99,9 +99,9 @@ def _hydra(config_dir: str | None) -> Hydra:
 def launch_config(arguments: Sequence[str]) -> LaunchConfig:
     """The launch that `launcher=slurm launcher.nodes=2 placement=...` means. Raises UserError on bad input."""
     parsed = _parser().parse_args(list(arguments))
-    _refuse_sweeps(parsed.overrides)
     loader = _hydra(parsed.config_dir).config_loader
     try:
+        _refuse_sweeps(parsed.overrides)
         overrides = [f"++{line}" if line.startswith(_OPEN) else line for line in parsed.overrides]
         config = loader.load_configuration("launch", overrides, RunMode.RUN)
         with open_dict(config):

@@ -308,6 +308,7 @@ def dashboard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, d
     token = tmp_path_factory.mktemp("auth") / "token"
     token.write_text("0f" * 32)
     auth = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token), "RAY_USAGE_STATS_ENABLED": "0"}
+    auth |= {"RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0", "RAY_raylet_start_wait_time_s": "120"}
     port = 28000 + os.getpid() % 1000 * 4
     argv = [
         *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head"),
@@ -341,7 +342,7 @@ def test_a_job_on_a_running_cluster(dashboard: tuple[str, dict[str, str]], monke
     assert isinstance(launch, RayJobLaunch)
     ask = "ray.init('auto'); print('saw', os.environ['PLANTED'], ray.get(ray.remote(lambda: 6 * 7).remote()))"
     program = f"import os, ray; {ask}"
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 180
     while True:
         try:
             job = launchers.submit(launch, (sys.executable, "-c", program))
@@ -366,7 +367,7 @@ def test_a_job_on_a_running_cluster(dashboard: tuple[str, dict[str, str]], monke
 
 
 def _ended(launch: RayJobLaunch, job: str) -> str:
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 180
     while (state := ray_job.status(launch, job)) in ("PENDING", "RUNNING") and time.monotonic() < deadline:
         time.sleep(0.5)
     return state

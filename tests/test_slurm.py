@@ -99,7 +99,7 @@ def at(real: Slurm, monkeypatch: pytest.MonkeyPatch) -> Slurm:
 
 def launch(folder: Path, *overrides: str) -> SlurmLaunch:
     """A launch as small as two cores want it."""
-    small = "launcher.ray_args=[--object-store-memory=100000000]"
+    small = "launcher.ray_args=['--object-store-memory=100000000']"
     made = launch_config(
         [
             *(
@@ -150,6 +150,7 @@ def test_one_cluster_across_two_nodes(at: Slurm, tmp_path: Path, monkeypatch: py
     assert sum("planted-value-1234" in text for text in written) == 1  # the probe's own file
 
 
+@pytest.mark.long
 def test_an_array_gives_each_task_a_cluster(at: Slurm, tmp_path: Path) -> None:
     """Two clusters at once on one host; each task's command has its number and is told from its neighbour."""
     asked = launch(tmp_path, "launcher.array=0-1")
@@ -183,10 +184,11 @@ def test_a_cancelled_job_stays_cancelled(at: Slurm, tmp_path: Path) -> None:
         if not left_behind(job):
             break
         time.sleep(0.5)
-    assert left_behind(job) == [] or [path for path in left_behind(job) if path[0] == "/"] == left_behind(job)
+    assert left_behind(job) == []
     assert "queueing" not in log(asked, job) and at.field(job, "Restarts") == "0"
 
 
+@pytest.mark.long
 def test_machines_that_do_not_join(at: Slurm, tmp_path: Path) -> None:
     """The time is bounded, and the message has the numbers and where to look."""
     asked = launch(tmp_path, "launcher.nodes=2", "launcher.wait_seconds=15")
@@ -201,10 +203,8 @@ def test_machines_that_do_not_join(at: Slurm, tmp_path: Path) -> None:
 def test_slurms_refusal_is_shown_with_what_to_change(at: Slurm, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"(?s)sbatch refused:.*invalid partition.*launcher\.partition"):
         launchers.submit(launch(tmp_path, "launcher.partition=nope"), ("true",))
-    with pytest.raises(
-        UserError, match=r"(?s)sbatch refused:.*(node count|configuration).*launcher\.partition, time_limit, nodes"
-    ):
-        launchers.submit(launch(tmp_path, "launcher.nodes=3"), ("true",))
+    with pytest.raises(UserError, match=r"(?s)sbatch refused:.*Invalid feature.*sinfo"):
+        launchers.submit(launch(tmp_path, "launcher.constraint=nope"), ("true",))
 
 
 def wait_for_line(path: Path, line: str, seconds: float = 120) -> None:
@@ -229,21 +229,14 @@ def test_the_time_limit_queues_the_job_again(at: Slurm, tmp_path: Path) -> None:
 @pytest.mark.long
 @pytest.mark.timeout(1800)
 def test_a_sweep_cut_by_the_time_limit_ends_with_the_same_records(at: Slurm, tmp_path: Path) -> None:
-    grid = (
-        "run",
-        "-m",
-        "data=random,s1k",
-        "extrapolation=none,wait",
-        "task=tiny_calc",
-        "train.steps=6",
-        "data.size=48",
-    )
-    command = (*grid, "task.limit=24", "name=cut", "tracking=none")
+    grid = ("run", "-m", "data=random,s1k,longest,diverse", "task=tiny_calc", "task.limit=24")
+    command = (*grid, "name=cut", "tracking=none", "placement.checkpoint_every=10")
     (tmp_path / "calm").mkdir()
     calm = tmp_path / "calm" / "store"
     assert cli(*command, root=calm).returncode == 0
-    asked = launch(tmp_path, "launcher.time_limit=1", "launcher.grace_seconds=30", "launcher.cpus_per_node=2")
-    words = ("python", "-m", "s1sweep.cli", *command, "placement.ray_address=auto", f"placement.root={asked.root}")
+    # Long enough to start the cluster and get on, too short for four trainings.
+    asked = launch(tmp_path, "launcher.time_limit=3", "launcher.grace_seconds=30", "launcher.cpus_per_node=2")
+    words = ("python", "-m", "s1sweep.cli", *command, "placement.ray_address=auto")
     job = launchers.submit(asked, words)
     assert at.wait(job, 1200, "COMPLETED", "FAILED", "TIMEOUT") == "COMPLETED", log(asked, job)
     assert int(at.field(job, "Restarts")) >= 1

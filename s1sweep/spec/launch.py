@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from s1sweep.spec import Placement
 from s1sweep.spec.base import Where
@@ -22,6 +22,8 @@ Line = Annotated[str, Field(pattern=r"^[^\n]+$")]
 
 class Launch(Where):
     """What every launcher is told: the job's name, the store, and what the command finds around it."""
+
+    model_config = ConfigDict(coerce_numbers_to_str=True)  # Hydra reads time_limit=90 as a number
 
     name: Label
     root: str

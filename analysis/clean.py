@@ -55,7 +55,7 @@ def _selections(cells: Sequence[CellResult]) -> list[str]:
 
 
 def _rows(store: Store, name: str) -> Any:
-    if store.record(name) is None or not (path := store.outputs(name) / ROWS).exists():
+    if store.record(name) is None or not (path := store.outputs(name, ROWS) / ROWS).exists():
         raise UserError(
             f"--clean needs the rows that {name} selected, and they are not in the store. Run the sweep again "
             f"(`s1sweep run --force {name}` makes them anew), or leave --clean out."

@@ -91,7 +91,7 @@ def compare(a: Sweep, b: Sweep) -> Comparison:
     ours, theirs = results.cells(a), results.cells(b)
     for sweep, cells in ((a, ours), (b, theirs)):
         if not cells:
-            raise UserError(f"Sweep {sweep.name!r} under {sweep.store.root} has no cells to compare.")
+            raise UserError(f"Sweep {sweep.name!r} under {sweep.store.url} has no cells to compare.")
     flat = {id(cell): dict(_flat(cell.spec)) for cell in (*ours, *theirs)}
     names = _telling([flat[id(cell)] for cell in ours]) | _telling([flat[id(cell)] for cell in theirs])
     notes = []
@@ -110,7 +110,7 @@ def compare(a: Sweep, b: Sweep) -> Comparison:
     alone = [[cell for key, cell in by.items() if key not in right or key not in left] for by in keyed]
     labels = _labels(ours, theirs)
     matched = [left[key] for key in both], [right[key] for key in both]
-    one, other = (a.name, b.name) if a.name != b.name else tuple(f"{s.name} in {s.store.root}" for s in (a, b))
+    one, other = (a.name, b.name) if a.name != b.name else tuple(f"{s.name} in {s.store.url}" for s in (a, b))
     return Comparison(
         a=one,
         b=other,

@@ -232,11 +232,11 @@ def _ordered(names: Iterable[str]) -> list[str]:
 
 
 def _whole(sweep: Sweep, cells: Sequence[CellResult]) -> None:
-    path = sweep.dir / "cells.jsonl"
+    path = sweep.store.where("sweeps", sweep.name, "cells.jsonl")
     if not cells:
         raise UserError(f"{path} names no cell, so sweep {sweep.name!r} has no results. Give `s1sweep run` again.")
     try:
-        json.loads(path.read_text(encoding="utf-8").rstrip("\n").rpartition("\n")[2])
+        json.loads(sweep.lines().rstrip("\n").rpartition("\n")[2])
     except ValueError:
         raise UserError(
             f"{path} is torn: its last line is no JSON ({len(cells)} whole cells before it). A run was killed as it "

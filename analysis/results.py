@@ -113,16 +113,18 @@ def sweeps_of(source: Sweep | Store | Path | str) -> list[Sweep]:
     if isinstance(source, Sweep):
         return [source]
     store = source if isinstance(source, Store) else Store(source)
-    if store.root.parent.name == "sweeps" and not (store.root / "sweeps").is_dir():
-        return [Store(store.root.parent.parent).sweep(store.root.name)]
-    if not (store.root / "sweeps").is_dir():
-        found = "holds no folder `sweeps`" if store.root.is_dir() else "is not there"
+    kinds = store.files.names("")
+    above, _, name = store.url.rpartition("/")
+    if above.endswith("/sweeps") and "sweeps" not in kinds:
+        return [Store(above.removesuffix("/sweeps")).sweep(name)]
+    if "sweeps" not in kinds:
+        found = "holds no folder `sweeps`" if kinds or store.root.is_dir() else "is not there"
         raise UserError(
-            f"{store.root} {found}: not a store. Give placement.root of the run (it holds `sweeps` and `stages`), or "
+            f"{store.url} {found}: not a store. Give placement.root of the run (it holds `sweeps` and `stages`), or "
             "the folder of one sweep, ROOT/sweeps/NAME."
         )
     if not (names := sorted(store.sweep_names())):
-        raise UserError(f"No sweep under {store.root}. Start one with `s1sweep run`, or give another root.")
+        raise UserError(f"No sweep under {store.url}. Start one with `s1sweep run`, or give another root.")
     return [Sweep(store, name) for name in names]
 
 
@@ -142,12 +144,13 @@ def record_of(store: Store, stage_id: str) -> dict[str, Any] | None:
         record = store.record(stage_id)
     except json.JSONDecodeError as error:
         raise UserError(
-            f"{store.stage_dir(stage_id) / 'record.json'} is torn: no JSON ({error}). Copy the store again, whole; or "
-            f"remove {store.stage_dir(stage_id)} and give the sweep's command again, which makes this stage anew."
+            f"{store.where('stages', stage_id, 'record.json')} is torn: no JSON ({error}). Copy the store again, "
+            f"whole; or remove {store.where('stages', stage_id)} and give the sweep's command again, which makes this "
+            "stage anew."
         ) from error
     if record is not None and record.get("schema") != SCHEMA:
         raise UserError(
-            f"{store.stage_dir(stage_id) / 'record.json'} has schema {record.get('schema')!r}, "
+            f"{store.where('stages', stage_id, 'record.json')} has schema {record.get('schema')!r}, "
             f"this s1sweep reads {SCHEMA}. Use the s1sweep version that wrote it."
         )
     return record
@@ -168,7 +171,7 @@ def readouts(store: Store, cell: CellResult) -> list[Mapping[str, Any]]:
     if cell.grades is None:
         return []
     decode = record_of(store, cell.stages["decode"])
-    path = store.outputs(cell.stages["decode"]) / READOUTS if decode else None
+    path = store.outputs(cell.stages["decode"], READOUTS) / READOUTS if decode else None
     decoded = path.read_bytes().split(b"\n") if path and path.exists() else []
     return [Readout(grade, decoded[grade["readout"]] if decoded else b"{}") for grade in read_jsonl(cell.grades)]
 

@@ -38,7 +38,7 @@ def trainings(store: Store, cells: Sequence[CellResult]) -> list[dict[str, Any]]
         if record:
             row |= record["result"]["summary"]
             row["seconds"] = record["provenance"].get("cost", {}).get("train_seconds")
-            history = store.outputs(stage) / HISTORY
+            history = store.outputs(stage, HISTORY) / HISTORY
             row["losses"] = [step["loss"] for step in read_jsonl(history)] if history.exists() else []
         else:
             failure = store.failure(stage)

@@ -41,7 +41,7 @@ def publish(sweep: Sweep, entity: str | None = None, project: str | None = None)
     with live.session(sweep.dir / "wandb"):
         offline = os.environ.get("WANDB_MODE", "").lower() in ("offline", "dryrun", "disabled")
         if why := f"WANDB_MODE={os.environ['WANDB_MODE']}" if offline else live.obstacle():
-            again = shlex.join(["s1sweep", "report", sweep.name, "--to", "wandb", "--root", str(sweep.store.root)])
+            again = shlex.join(["s1sweep", "report", sweep.name, "--to", "wandb", "--root", sweep.store.url])
             again += "" if where.entity else " --entity NAME"
             return [*lines, f"W&B: not saved, {why}. To save them later, with a key: {again}"]
         if where.entity is None:

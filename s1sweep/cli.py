@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from s1sweep import __version__
+from s1sweep import __version__, store_cli
 from s1sweep.errors import SweepFailed, UserError
 
 ROOT = click.option(
@@ -39,6 +39,15 @@ class Commands(click.Group):
         except KeyboardInterrupt:
             click.echo("s1sweep: stopped. What finished is kept; the same command goes on from there.", err=True)
             ctx.exit(130)
+
+
+class WithCommand(click.Command):
+    """Takes what stands after `--` apart, as a command to run."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        cut = args.index("--") if "--" in args else len(args)
+        ctx.obj = tuple(args[cut + 1 :])
+        return super().parse_args(ctx, args[:cut])
 
 
 @click.group(cls=Commands)
@@ -90,18 +99,17 @@ def plan(overrides: Sequence[str], as_json: bool) -> None:
 @click.argument("overrides", nargs=-1, type=click.UNPROCESSED)
 def inspect(overrides: Sequence[str], as_json: bool) -> None:
     """Show what the model sees: a prompt, a masked training row, marks, stops, what is injected, how gold is read."""
-    from pathlib import Path
-
     from s1sweep import pins
     from s1sweep.compose import cells_of
     from s1sweep.preview import preview, preview_text
+    from s1sweep.store import Store
 
     configs = cells_of(overrides)
     if not configs:
         return  # --cfg and --info only show
     if len(configs) > 1:
         raise UserError(f"inspect shows one cell; these are {len(configs)}. Give one value of each.")
-    cell = pins.pinned(configs[0].cell, pins.read(Path(configs[0].placement.root)))
+    cell = pins.pinned(configs[0].cell, pins.read(Store(configs[0].placement.root)))
     found = preview(cell)
     colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     mark = (lambda text: click.style(text, fg="green")) if colour else "⟦{}⟧".format
@@ -112,15 +120,14 @@ def inspect(overrides: Sequence[str], as_json: bool) -> None:
 @click.argument("overrides", nargs=-1, type=click.UNPROCESSED)
 def prefetch(overrides: Sequence[str]) -> None:
     """Fetch the models and data that `run` with the same overrides reads from the hub, and pin their commits."""
-    from pathlib import Path
-
     from s1sweep.compose import cells_of
     from s1sweep.prefetch import prefetch as fetch
+    from s1sweep.store import Store
 
     configs = cells_of(overrides)
     if not configs:
         return  # --cfg and --info only show
-    failed = fetch([config.cell for config in configs], Path(configs[0].placement.root), click.echo)
+    failed = fetch([config.cell for config in configs], Store(configs[0].placement.root), click.echo)
     if failed:
         raise SweepFailed("\n".join(failed))
 
@@ -291,6 +298,30 @@ def ls(as_json: bool, root: str) -> None:
     click.echo(json.dumps(found, indent=1) if as_json else inspection.sweeps_text(found))
 
 
+@main.command(cls=WithCommand, context_settings=HYDRA)
+@click.option("--dry-run", is_flag=True, help="Print exactly what would be submitted, and submit nothing.")
+@click.argument("overrides", nargs=-1, type=click.UNPROCESSED)
+@click.pass_obj
+def launch(command: tuple[str, ...], overrides: Sequence[str], dry_run: bool) -> None:
+    """Get a cluster and run COMMAND on its head: s1sweep launch slurm launcher.nodes=2 -- s1sweep run -m ...
+
+    OVERRIDES are slurm, kuberay, skypilot or ray_job, and Hydra's: launcher.FIELD=value, placement=... (docs/launchers)
+    """
+    from s1sweep import launchers
+    from s1sweep.compose import launch_config
+    from s1sweep.launchers.base import check_placement
+
+    named = [f"launcher={o}" if "=" not in o and not o.startswith("-") and o.isidentifier() else o for o in overrides]
+    config = launch_config(named)
+    check_placement(config.launcher, config.placement)
+    if dry_run:
+        click.echo(launchers.render(config.launcher, command), nl=False)
+        return
+    job = launchers.submit(config.launcher, command)
+    click.echo(f"Submitted {config.launcher.kind} job {job}: {' '.join(command)}")
+    click.echo(launchers.after(config.launcher, job))
+
+
 @main.command()
 @click.argument("stage")
 @ROOT
@@ -300,6 +331,9 @@ def explain(stage: str, root: str) -> None:
     from s1sweep.store import Store
 
     click.echo(inspection.explain(Store(root), stage))
+
+
+main.add_command(store_cli.store)
 
 
 def _write_frame(sweep: Any, parquet: str | None, readouts: bool) -> None:
@@ -358,7 +392,7 @@ def _print_plan(shown: dict[str, Any], session: Any) -> None:
         console.print(f"{note}." if note.startswith("WARNING") else f"Note: {note}.", style="dim", markup=False)
     for note in sorted({note for cell in session.plan.cells for note in cell.notes}):
         console.print(f"Note: {note}.", style="dim")
-    console.print(f"Store: {session.store.root}", style="dim")
+    console.print(f"Store: {session.store.url}", style="dim")
 
 
 def _after_run(session: Any) -> None:
@@ -386,7 +420,7 @@ def _after_run(session: Any) -> None:
     if session.failed:
         lines = [f"{len(session.failed)} stages failed, {len(session.blocked)} could not run because of them:"]
         for name, outcome in session.failed.items():
-            log = session.store.root / outcome.log if outcome.log else "no log"
+            log = os.path.join(session.store.url, outcome.log) if outcome.log else "no log"
             lines += [f"  {name}: {outcome.message}", f"    log: {log}"]
         again = shlex.join(["s1sweep", "run", "--retry-failed", *session.command])
         lines.append(f"Everything else is done. When it is mended: {again}")

@@ -32,6 +32,7 @@ from pydantic import ValidationError
 
 from s1sweep.errors import SweepFailed, UserError, nearest
 from s1sweep.spec import CellConfig
+from s1sweep.spec.launch import LaunchConfig
 
 CONF = Path(__file__).parent / "conf"
 _CELL_GROUPS = (
@@ -59,15 +60,9 @@ def multirun(arguments: Sequence[str], handler: Handler) -> None:
     Hydra's own flags work (-m, --cfg, --info, --config-dir, hydra/sweeper=...).
     """
     global _handler
-    setbase("1.3")
     parsed = _parser().parse_args(list(arguments))
     overrides = [_renamed(line) for line in parsed.overrides]
-    search = create_config_search_path(str(CONF.resolve()))
-    if parsed.config_dir:
-        # Hydra wants its own schemas to stay last.
-        search.prepend("command-line", f"file://{Path(parsed.config_dir).absolute()}", anchor="schema")
-    GlobalHydra.instance().clear()
-    hydra = Hydra.create_main_hydra2("s1sweep", search)
+    hydra = _hydra(parsed.config_dir)
     name = parsed.config_name or "config"
     _handler = handler
     try:
@@ -85,6 +80,42 @@ def multirun(arguments: Sequence[str], handler: Handler) -> None:
         raise UserError(_explain(error, hydra.config_loader, name)) from error
     finally:
         _handler = None
+        GlobalHydra.instance().clear()
+
+
+_OPEN = ("launcher.env", "launcher.file_mounts", "launcher.node_selector")  # names in them are the user's own
+
+
+def _hydra(config_dir: str | None) -> Hydra:
+    setbase("1.3")
+    search = create_config_search_path(str(CONF.resolve()))
+    if config_dir:
+        # Hydra wants its own schemas to stay last.
+        search.prepend("command-line", f"file://{Path(config_dir).absolute()}", anchor="schema")
+    GlobalHydra.instance().clear()
+    return Hydra.create_main_hydra2("s1sweep", search)
+
+
+def launch_config(arguments: Sequence[str]) -> LaunchConfig:
+    """The launch that `launcher=slurm launcher.nodes=2 placement=...` means. Raises UserError on bad input."""
+    parsed = _parser().parse_args(list(arguments))
+    loader = _hydra(parsed.config_dir).config_loader
+    try:
+        _refuse_sweeps(parsed.overrides)
+        overrides = [f"++{line}" if line.startswith(_OPEN) else line for line in parsed.overrides]
+        config = loader.load_configuration("launch", overrides, RunMode.RUN)
+        with open_dict(config):
+            del config["hydra"]
+        if config.launcher.kind == "slurm" and "://" not in config.placement.root:
+            # Slurm's nodes share this machine's folders.
+            config.placement.root = str(Path(config.placement.root).absolute())
+        plain: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+        return LaunchConfig.model_validate(plain)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(_explain(error, loader, "launch")) from error
+    except ValidationError as error:
+        raise UserError("\n".join(_field_error(e, plain) for e in error.errors())) from error
+    finally:
         GlobalHydra.instance().clear()
 
 

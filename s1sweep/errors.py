@@ -13,6 +13,10 @@ class UserError(Exception):
     """Something the user must mend before any work starts. Printed without a traceback; exit code 2."""
 
 
+class StoreUnavailable(UserError):
+    """The store cannot be read or written now: no space, no permission, no answer. Nothing in it is half-written."""
+
+
 class SweepFailed(Exception):
     """Some stages failed while the rest of the run went on. Exit code 1."""
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import time
 from collections import Counter
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from s1sweep.errors import UserError, nearest
+from s1sweep.leases import Lease
 from s1sweep.plan import KINDS, Plan, Stage
 from s1sweep.spec import CellSpec
-from s1sweep.store import Store, Sweep, diff
+from s1sweep.store import CHECKPOINTS, Store, Sweep, diff
 
 STATES = ("done", "running", "failed", "waiting")
 
@@ -45,10 +44,11 @@ def status(sweep: Sweep) -> dict[str, Any]:
     """States of a sweep's stages: counts by kind, and each stage that is not done, with its log."""
     store = sweep.store
     ids = sorted({name for cell in sweep.cells() for name in cell["stages"].values()})
-    active = scheduler_runs(store)
+    active = store.schedulers()
+    leased = {name: lease for name, lease in store.leases("").live().items() if lease.owner in active}
     stages, counts = [], {kind: Counter[str]() for kind in KINDS}
     for name in ids:
-        state, detail = _state(store, name, active)
+        state, detail = _state(store, name, bool(active), leased)
         counts[name.split("-", 1)[0]][state] += 1
         if state != "done":
             stages.append({"id": name, "state": state, **detail})
@@ -63,28 +63,18 @@ def status(sweep: Sweep) -> dict[str, Any]:
     }
 
 
-def _state(store: Store, name: str, active: bool) -> tuple[str, dict[str, Any]]:
+def _state(store: Store, name: str, active: bool, leased: Mapping[str, Lease]) -> tuple[str, dict[str, Any]]:
     if store.record(name) is not None:
         return "done", {}
     failure = store.failure(name)
     if failure is not None:
-        log = str(store.root / failure["log"]) if failure["log"] else None
+        log = store.where(failure["log"]) if failure["log"] else None
         return "failed", {"message": failure["message"], "log": log}
+    if name in leased:
+        return "running", {"progress": store.progress(name), "cluster": leased[name].owner}
     if active and store.stage_dir(name).exists():
         return "running", {"progress": store.progress(name)}
     return "waiting", {}
-
-
-def scheduler_runs(store: Store) -> bool:
-    """Whether a live process holds the store's scheduler lock."""
-    try:
-        with (store.root / "scheduler.lock").open() as f:
-            fcntl.flock(f, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return True
-    return False
 
 
 def status_text(found: Mapping[str, Any]) -> str:
@@ -110,7 +100,7 @@ def explain(store: Store, prefix: str) -> str:
     name = _resolve(prefix, {*planned, *store.stage_ids()})
     record, stage = store.record(name), planned.get(name)
     hashed = record["result"]["hashed"] if record else stage.hashed if stage else None
-    lines = [f"stage  {name}", f"folder {store.stage_dir(name)}"]
+    lines = [f"stage  {name}", f"folder {store.where('stages', name)}"]
     if record:
         made = record["provenance"]
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(made["started"]))
@@ -155,18 +145,15 @@ def _resolve(prefix: str, names: set[str]) -> str:
 def _why_not(store: Store, name: str) -> str:
     failure = store.failure(name)
     if failure:
-        log = store.root / failure["log"] if failure["log"] else "no log"
+        log = store.where(failure["log"]) if failure["log"] else "no log"
         return f"failed {failure['message']} (log: {log}); taken up by `run --retry-failed`"
-    attempts = [p for p in _attempts(store.stage_dir(name))]
-    if any((p / "withdrawn.json").exists() for p in attempts):
+    found = store.files.tree(f"stages/{name}")
+    attempts = {path.partition("/")[0] for path in found if "/" in path} - {CHECKPOINTS}
+    if any(path.endswith("/withdrawn.json") for path in found):
         return "not reused: its record was withdrawn by --force and it has not run again"
     if attempts:
         return f"not reused: {len(attempts)} attempts, none of which published a record"
     return "not reused: it has never run"
-
-
-def _attempts(path: Path) -> list[Path]:
-    return sorted(p for p in path.iterdir() if p.is_dir()) if path.exists() else []
 
 
 def _closest(store: Store, name: str, hashed: Mapping[str, Any]) -> list[str]:

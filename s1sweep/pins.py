@@ -6,7 +6,6 @@ A name without a commit means something else tomorrow. It may be planned; it is 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +18,7 @@ from s1sweep.hub import Kind
 from s1sweep.sources import hub_name, model_path, tokenizer_path
 from s1sweep.spec import CellSpec, CurationSpec, ModelSpec, NoTraining, PoolSpec, ScorerSpec, TaskSpec
 from s1sweep.spec.data import asks
+from s1sweep.store import Store
 
 FILE = "pins.json"
 Pins = Mapping[str, Mapping[str, str]]  # kind -> hub id -> commit
@@ -127,25 +127,20 @@ def refuse_unpinned(cells: Iterable[CellSpec]) -> None:
         )
 
 
-def read(root: Path) -> Pins:
+def read(store: Store) -> Pins:
     """The pins of a store; none if it has none. Raises UserError if the file is damaged."""
-    path = root / FILE
+    data = store.files.read(FILE)
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(data) if data is not None else {}
         return {kind: {str(k): str(v) for k, v in found[kind].items()} for kind in get_args(Kind) if kind in found}
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, AttributeError) as error:
+    except (ValueError, AttributeError) as error:
         raise UserError(
-            f"{path} cannot be read ({error}). Mend it, or remove it and run `s1sweep prefetch`."
+            f"{store.where(FILE)} cannot be read ({error}). Mend it, or remove it and run `s1sweep prefetch`."
         ) from error
 
 
-def add(root: Path, kind: Kind, name: str, commit: str) -> None:
+def add(store: Store, kind: Kind, name: str, commit: str) -> None:
     """Write one pin; the file is whole at any moment. A pin that is there is replaced."""
-    pins = {k: dict(v) for k, v in read(root).items()}
+    pins = {k: dict(v) for k, v in read(store).items()}
     pins.setdefault(kind, {})[name] = commit
-    root.mkdir(parents=True, exist_ok=True)
-    new = root / f"{FILE}.{os.getpid()}"
-    new.write_text(json.dumps(pins, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    new.replace(root / FILE)
+    store.files.replace(FILE, (json.dumps(pins, indent=1, sort_keys=True) + "\n").encode())

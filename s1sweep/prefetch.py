@@ -7,20 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from pathlib import Path
 
 from s1sweep import hub, pins
 from s1sweep.errors import UserError
 from s1sweep.spec import CellSpec
+from s1sweep.store import Store
 from s1sweep.tasks import questions, questions_digest
 
 
-def prefetch(cells: Iterable[CellSpec], root: Path, say: Callable[[str], None]) -> list[str]:
+def prefetch(cells: Iterable[CellSpec], store: Store, say: Callable[[str], None]) -> list[str]:
     """Fetch every hub repository that the cells read, pinning those without a revision; the errors, one a thing.
 
     What cannot be had does not keep the rest from being fetched. A pin that is there stands: remove it to move on.
     """
-    cells = [pins.pinned(cell, pins.read(root)) for cell in cells]
+    cells = [pins.pinned(cell, pins.read(store)) for cell in cells]
     failed: list[str] = []
     for use in dict.fromkeys(replace(use, group="") for cell in cells for use in pins.uses(cell)):
         try:
@@ -30,9 +30,9 @@ def prefetch(cells: Iterable[CellSpec], root: Path, say: Callable[[str], None]) 
             failed.append(str(error))
             continue
         if use.revision is None:
-            pins.add(root, use.kind, use.name, commit)
+            pins.add(store, use.kind, use.name, commit)
         say(f"{use.kind} {use.name} at {commit}: {hub.size(folder) / 1e6:,.1f} MB in {folder}")
-    known = pins.read(root)
+    known = pins.read(store)
     tasks = {t.model_dump_json(): t for t in (pins.pinned(cell, known).task for cell in cells) if t.hub and t.revision}
     for task in tasks.values():
         try:

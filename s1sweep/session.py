@@ -77,7 +77,7 @@ class Session:
         for config in configs:
             self._agree(config)
             _check_training(config)
-        known = pins.read(self.store.root)
+        known = pins.read(self.store)
         cells = [self.plan.add(pins.pinned(config.cell, known), axes_of(config)) for config in configs]
         if not self.run:
             return [CellReturn(None, None) for _ in cells]
@@ -162,7 +162,8 @@ class Session:
         if self._opened:
             return
         self._feasible()
-        self._exit.enter_context(self.store.scheduler_lock())
+        self._exit.enter_context(self.store.scheduler_lock(self.placement.cluster))
+        self._leases = self._exit.enter_context(self.store.leases(self.placement.cluster))
         if self.force:
             self._withdraw(self.force)
         claims = [claim.model_dump(mode="json") for claim in self.config.claims]
@@ -195,7 +196,7 @@ class Session:
                 standing[name] = Outcome(name, False, failure["kind"], failure["message"], failure["log"])
         if stages:
             with Display(self.plan, self.store, stages) as display:
-                scheduler = Scheduler(self.store, self._start_backend(), self.placement, display.update)
+                scheduler = Scheduler(self.store, self._start_backend(), self.placement, display.update, self._leases)
                 progress = scheduler.run(stages, standing)
             self.failed |= progress.failed
             self.blocked |= progress.blocked

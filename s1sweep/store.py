@@ -1,23 +1,24 @@
-"""The store: one directory per stage, one record per finished stage, one file per sweep.
+"""The store: one folder per stage, one record per finished stage, one folder per sweep.
 
-    <root>/stages/<stage id>/<attempt>/...     what an attempt wrote, and its log
-    <root>/stages/<stage id>/record.json       published last and once: no record means not done
-    <root>/stages/<stage id>/checkpoints/      what the next attempt goes on from; removed when the record is there
-    <root>/stages/<stage id>/failed.json       the last failure that a retry would only repeat
-    <root>/sweeps/<name>/cells.jsonl           append-only cells of a sweep
-    <root>/sweeps/<name>/sweep.json            name, notes, tags, creation
-    <root>/traces/                             decoded blocks: a cache, not the store's own, and may be deleted
-    <root>/scheduler.lock                      held by the one scheduler of the store
+    stages/<stage id>/<attempt>/...     what an attempt wrote, and its log
+    stages/<stage id>/record.json       published last and once: no record means not done
+    stages/<stage id>/checkpoints/      what the next attempt goes on from; removed when the record is there
+    stages/<stage id>/failed.json       the last failure that a retry would only repeat
+    sweeps/<name>/cells.jsonl           append-only cells of a sweep
+    sweeps/<name>/sweep.json            name, notes, tags, creation
+    leases/<stage id>                   which scheduler is at work on it
+    schedulers/<cluster>.lock           held by the one scheduler of a cluster
+    traces/                             decoded blocks: a cache, not the store's own, and may be deleted
 
+It lies in a directory or under a URL (`storage.Files`). `root` is where this machine has it: the directory itself, or a
+cache of the URL, in which attempts are written, outputs are brought before use, and traces, checkpoints and pages stay.
 A record has two halves: `result` is the same for every run that does the same work (hashed JSON, output digests,
-summary);
-`provenance` is not (attempt, times, host, code, environment).
+summary); `provenance` is not (attempt, times, host, code, environment).
 Knows nothing of Ray, W&B, plans, or what a stage does.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import platform
@@ -36,12 +37,15 @@ from typing import Any
 import s1sweep
 from s1sweep.errors import UserError
 from s1sweep.identity import digest, file_sha256
+from s1sweep.leases import Leases
+from s1sweep.storage import Held, open_files
 
 SCHEMA = 1  # of record.json
 LOG = "log.txt"
 PROGRESS = "progress.json"
 TIMING = "timing.jsonl"
 CHECKPOINTS = "checkpoints"
+CLEANER = ".gc"  # no cluster can have this name
 _UNPUBLISHED = {LOG, PROGRESS, TIMING}
 
 
@@ -50,10 +54,16 @@ class RecordMismatch(UserError):
 
 
 class Store:
-    """A store rooted at a directory. Creating the object touches nothing."""
+    """A store in a directory or under a URL. Creating the object touches nothing."""
 
     def __init__(self, root: str | Path) -> None:
-        self.root = Path(root).expanduser().absolute()
+        self.files = open_files(root)
+        self.root = self.files.local
+        self.url = self.files.url
+
+    def where(self, *parts: str) -> str:
+        """How a person finds a file of the store."""
+        return "/".join((self.url, *parts))
 
     # --- stages
 
@@ -69,7 +79,7 @@ class Store:
 
     def record(self, stage_id: str) -> dict[str, Any] | None:
         """The published record, or None if the stage is not done."""
-        return _read_json(self.stage_dir(stage_id) / "record.json")
+        return _parsed(self.files.read(_record(stage_id)))
 
     def reusable(self, stage_id: str, hashed: Mapping[str, Any]) -> bool:
         """Whether a record can stand for this work. Raises RecordMismatch, with a diff, on a collision or an edit."""
@@ -78,7 +88,7 @@ class Store:
             return False
         if record["schema"] != SCHEMA:
             raise RecordMismatch(
-                f"{self.stage_dir(stage_id) / 'record.json'} has schema {record['schema']}, "
+                f"{self.where(_record(stage_id))} has schema {record['schema']}, "
                 f"this s1sweep reads {SCHEMA}. "
                 "Use the s1sweep version that wrote it, or another placement.root."
             )
@@ -87,16 +97,23 @@ class Store:
             lines = "\n".join(f"  {k}: record has {a!r}, asked for {b!r}" for k, a, b in diff(found, hashed))
             raise RecordMismatch(
                 f"The record of {stage_id} was made from other inputs:\n{lines}\n"
-                f"Remove {self.stage_dir(stage_id)} if it was edited by hand; otherwise report a hash collision."
+                f"Remove {self.where('stages', stage_id)} if it was edited by hand; otherwise report a hash collision."
             )
         return True
 
-    def outputs(self, stage_id: str) -> Path:
-        """The published attempt's directory. Raises KeyError if the stage is not done."""
+    def outputs(self, stage_id: str, *names: str) -> Path:
+        """The published attempt's directory on this machine, with all its outputs, or those named.
+
+        Raises KeyError if the stage is not done.
+        """
         record = self.record(stage_id)
         if record is None:
             raise KeyError(f"{stage_id} is not done")
-        return self.stage_dir(stage_id) / record["provenance"]["attempt"]
+        attempt = record["provenance"]["attempt"]
+        for name, said in record["result"]["outputs"].items():
+            if not names or name in names:
+                self.files.fetch(f"stages/{stage_id}/{attempt}/{name}", said["bytes"], said["sha256"])
+        return self.stage_dir(stage_id) / attempt
 
     def publish(
         self,
@@ -126,41 +143,49 @@ class Store:
                 "environment": environment(),
             },
         }
-        (self.stage_dir(stage_id) / "failed.json").unlink(missing_ok=True)
-        first = _create(self.stage_dir(stage_id) / "record.json", record)
+        for path in (p for p in attempt.rglob("*") if p.is_file() and p.name != PROGRESS):
+            self.files.put(path.relative_to(self.root).as_posix())
+        self.clear_failure(stage_id)
+        first = self.files.create(_record(stage_id), _json(record))
         shutil.rmtree(self.stage_dir(stage_id) / CHECKPOINTS, ignore_errors=True)
         return first
 
     def failure(self, stage_id: str) -> dict[str, Any] | None:
         """The failure that stands against a stage, or None."""
-        return _read_json(self.stage_dir(stage_id) / "failed.json")
+        return _parsed(self.files.read(f"stages/{stage_id}/failed.json"))
 
     def mark_failed(self, stage_id: str, kind: str, message: str, log: Path | None) -> None:
-        path = self.stage_dir(stage_id)
-        path.mkdir(parents=True, exist_ok=True)
         # Logs are kept relative so that a store can be moved.
-        where = str(log.relative_to(self.root)) if log and log.is_relative_to(self.root) else None
-        _replace(path / "failed.json", {"kind": kind, "message": message, "log": where, "time": round(time.time(), 3)})
+        where = log.relative_to(self.root).as_posix() if log and log.is_relative_to(self.root) else None
+        said = {"kind": kind, "message": message, "log": where, "time": round(time.time(), 3)}
+        self.files.replace(f"stages/{stage_id}/failed.json", _json(said))
+
+    def keep_log(self, log: Path) -> None:
+        """Bring the log of an attempt that published nothing to where others can read it."""
+        self.files.put(log.relative_to(self.root).as_posix())
 
     def clear_failure(self, stage_id: str) -> None:
-        (self.stage_dir(stage_id) / "failed.json").unlink(missing_ok=True)
+        self.files.remove(f"stages/{stage_id}/failed.json")
 
     def withdraw(self, stage_id: str) -> None:
         """Take back a record so that the stage runs again; the old record stays beside its files."""
         record = self.record(stage_id)
         if record is not None:
-            path = self.stage_dir(stage_id)
-            os.replace(path / "record.json", path / record["provenance"]["attempt"] / "withdrawn.json")
+            attempt = record["provenance"]["attempt"]
+            self.files.replace(f"stages/{stage_id}/{attempt}/withdrawn.json", _json(record))
+            self.files.remove(_record(stage_id))
         self.clear_failure(stage_id)
 
     def stage_ids(self) -> list[str]:
-        return _names(self.root / "stages")
+        return self.files.names("stages")
 
     def progress(self, stage_id: str) -> dict[str, Any] | None:
         """What the newest attempt last said of itself."""
         attempts = [p for p in _children(self.stage_dir(stage_id)) if p.is_dir() and p.name != CHECKPOINTS]
         newest = max(attempts, key=lambda p: p.name, default=None)
-        return _read_json(newest / PROGRESS) if newest else None
+        with suppress(FileNotFoundError):
+            return json.loads((newest / PROGRESS).read_text(encoding="utf-8")) if newest else None
+        return None
 
     def saved_step(self, stage_id: str) -> int:
         """The latest step that an unfinished stage would go on from; 0 if it would begin anew."""
@@ -174,47 +199,54 @@ class Store:
 
     def sweep_names(self) -> list[str]:
         """Names of the sweeps, the one worked on last at the end."""
-        names = [n for n in _names(self.root / "sweeps") if (self.sweep_dir(n) / "sweep.json").exists()]
-        return sorted(names, key=lambda n: ((self.sweep_dir(n) / "sweep.json").stat().st_mtime_ns, n))
+        found = self.files.tree("sweeps")
+        times = {n: found[f"{n}/sweep.json"].time for n in self.files.names("sweeps") if f"{n}/sweep.json" in found}
+        return sorted(times, key=lambda n: (times[n], n))
 
     def sweep(self, name: str | None) -> Sweep:
         """The sweep of that name, or the one worked on last. Raises UserError if there is none."""
         names = self.sweep_names()
         if not names:
-            raise UserError(f"No sweep under {self.root}. Start one with `s1sweep run`, or set --root.")
+            raise UserError(f"No sweep under {self.url}. Start one with `s1sweep run`, or set --root.")
         if name is not None and name not in names:
-            raise UserError(f"No sweep {name!r} under {self.root}. Sweeps: {', '.join(names)}.")
+            raise UserError(f"No sweep {name!r} under {self.url}. Sweeps: {', '.join(names)}.")
         return Sweep(self, name or names[-1])
 
     @contextmanager
-    def scheduler_lock(self) -> Iterator[None]:
-        """Be the one scheduler of this store. Raises UserError if it cannot be written or another process is.
-
-        The kernel drops the lock when its holder dies, however it dies.
-        """
-        path = self.root / "scheduler.lock"
-        try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            handle = path.open("a+")
-        except OSError as e:
-            raise UserError(
-                f"placement.root={str(self.root)!r} cannot be written ({e.strerror}). "
-                "Give a directory you can write to."
-            ) from e
-        with handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as e:
-                handle.seek(0)
-                holder = handle.read().strip() or "unknown"
-                raise UserError(
-                    f"placement.root={str(self.root)!r} already has a scheduler ({holder}). "
-                    "Wait for it, stop it, or give another placement.root."
-                ) from e
-            handle.truncate(0)
-            handle.write(f"pid {os.getpid()} on {socket.gethostname()}")
-            handle.flush()
+    def scheduler_lock(self, cluster: str = "main") -> Iterator[None]:
+        """Be the one scheduler of a cluster on this store. Raises UserError if another process is, or cleans up."""
+        with self._lock(cluster, f"pid {os.getpid()} on {socket.gethostname()}"):
+            if cleaner := self.files.locked(f"schedulers/{CLEANER}.lock"):
+                raise UserError(f"placement.root={self.url!r} is being cleaned up ({cleaner}). Wait for it.")
             yield
+
+    @contextmanager
+    def cleaning_lock(self) -> Iterator[dict[str, str]]:
+        """Keep schedulers from starting; gives those that run, by cluster. Raises UserError if another cleans up."""
+        with self._lock(CLEANER, f"pid {os.getpid()} on {socket.gethostname()}"):
+            yield {name: holder for name, holder in self.schedulers().items() if name != CLEANER}
+
+    @contextmanager
+    def _lock(self, name: str, holder: str) -> Iterator[None]:
+        try:
+            with self.files.lock(f"schedulers/{name}.lock", holder):
+                yield
+        except Held as error:
+            what = "cleaner" if name == CLEANER else "scheduler"
+            raise UserError(
+                f"placement.root={self.url!r} already has a {what} ({error}). Wait for it, stop it, give another "
+                "placement.root, or, on another cluster, a placement.cluster of its own."
+            ) from error
+
+    def schedulers(self) -> dict[str, str]:
+        """Clusters whose scheduler is at work on this store, and who that is."""
+        names = [path.removesuffix(".lock") for path in self.files.tree("schedulers") if path.endswith(".lock")]
+        found = {name: self.files.locked(f"schedulers/{name}.lock") for name in names}
+        return {name: holder for name, holder in found.items() if holder}
+
+    def leases(self, owner: str, **options: Any) -> Leases:
+        """Leases on stages, as the scheduler of the cluster `owner` takes them."""
+        return Leases(self.files, "leases", owner, **options)
 
 
 class Sweep:
@@ -230,25 +262,29 @@ class Sweep:
 
         Claims are added and never taken away: a family that shrinks after a look is no correction.
         """
-        self.dir.mkdir(parents=True, exist_ok=True)
-        old = _read_json(self.dir / "sweep.json") or {"name": self.name, "created": round(time.time(), 3)}
+        old = {"created": round(time.time(), 3), **self.info()}
         declared = list(old.get("claims", []))
         declared += [claim for claim in claims if claim not in declared]
         new = {**old, "notes": notes or old.get("notes", ""), "tags": sorted({*old.get("tags", []), *tags})}
         new["claims"] = declared
-        _replace(self.dir / "sweep.json", new)
+        self.store.files.replace(f"sweeps/{self.name}/sweep.json", _json(new))
+        self.dir.mkdir(parents=True, exist_ok=True)
 
     def info(self) -> dict[str, Any]:
-        return _read_json(self.dir / "sweep.json") or {"name": self.name}
+        return _parsed(self.store.files.read(f"sweeps/{self.name}/sweep.json")) or {"name": self.name}
 
     def cells(self) -> list[dict[str, Any]]:
-        """All cells in the order they were added. A line torn by a crash is not a cell."""
-        cells = []
-        with suppress(FileNotFoundError):
-            for line in (self.dir / "cells.jsonl").read_text().splitlines():
-                with suppress(json.JSONDecodeError):
-                    cells.append(json.loads(line))
-        return cells
+        """All cells in the order they were added, each once. A line torn by a crash is not a cell."""
+        cells: dict[str, dict[str, Any]] = {}
+        for line in self.lines().splitlines():
+            with suppress(json.JSONDecodeError):
+                cell = json.loads(line)
+                cells.setdefault(cell["key"], cell)
+        return list(cells.values())
+
+    def lines(self) -> str:
+        """The list of cells as it is written, one a line."""
+        return self.store.files.lines(f"sweeps/{self.name}/cells.jsonl").decode("utf-8", errors="replace")
 
     def add(self, cells: Iterable[Mapping[str, Any]]) -> int:
         """Append the cells that are not in the sweep yet; returns how many were new."""
@@ -259,10 +295,7 @@ class Sweep:
                 known.add(cell["key"])
                 lines.append(json.dumps(cell, ensure_ascii=False) + "\n")
         if lines:
-            path = self.dir / "cells.jsonl"
-            torn = path.exists() and path.stat().st_size > 0 and not path.read_bytes().endswith(b"\n")
-            with path.open("a", encoding="utf-8") as f:
-                f.write(("\n" if torn else "") + "".join(lines))
+            self.store.files.append(f"sweeps/{self.name}/cells.jsonl", "".join(lines).encode())
         return len(lines)
 
 
@@ -295,37 +328,16 @@ def code_version() -> dict[str, str]:
 # --- files ----------------------------------------------------------------------------------------------------------
 
 
-def _read_json(path: Path) -> dict[str, Any] | None:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
+def _record(stage_id: str) -> str:
+    return f"stages/{stage_id}/record.json"
 
 
-def _write_aside(path: Path, value: Any) -> Path:
-    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    with aside.open("w", encoding="utf-8") as f:
-        json.dump(value, f, indent=1, sort_keys=True, ensure_ascii=False)
-        f.write("\n")
-        f.flush()
-        os.fsync(f.fileno())
-    return aside
+def _parsed(data: bytes | None) -> dict[str, Any] | None:
+    return None if data is None else json.loads(data)
 
 
-def _replace(path: Path, value: Any) -> None:
-    os.replace(_write_aside(path, value), path)
-
-
-def _create(path: Path, value: Any) -> bool:
-    """Create `path` whole or not at all; False if it exists. A link is exclusive and never half-written."""
-    aside = _write_aside(path, value)
-    try:
-        os.link(aside, path)
-    except FileExistsError:
-        return False
-    finally:
-        aside.unlink()
-    return True
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
 
 
 def write_progress(attempt: Path, **values: float) -> None:
@@ -340,10 +352,6 @@ def _children(path: Path) -> list[Path]:
         return list(path.iterdir())
     except FileNotFoundError:
         return []
-
-
-def _names(path: Path) -> list[str]:
-    return sorted(p.name for p in _children(path) if p.is_dir())
 
 
 def diff(a: Any, b: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:

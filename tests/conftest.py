@@ -6,10 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.objectstore import s3, s3_server, url
+
+__all__ = ["s3", "s3_server", "url"]
+
 
 @pytest.fixture(autouse=True)
 def _own_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("S1SWEEP_ROOT", str(tmp_path / "store"))
+    monkeypatch.setenv("S1SWEEP_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("WANDB_SILENT", "true")
     for name in ("WANDB_MODE", "WANDB_PROJECT", "WANDB_ENTITY", "WANDB_API_KEY"):
         monkeypatch.delenv(name, raising=False)

@@ -10,6 +10,7 @@ import pytest
 from s1sweep import pins, testbed
 from s1sweep.errors import UserError
 from s1sweep.session import Session
+from s1sweep.store import Store
 from tests.fakehub import commit_of, serve
 from tests.helpers import cli, compose
 
@@ -50,13 +51,13 @@ def test_pins_fill_what_is_not_given() -> None:
 
 
 def test_pins_are_kept_and_a_damaged_file_is_named(root: Path) -> None:
-    assert pins.read(root) == {}
-    pins.add(root, "model", "us/tiny", "abc")
-    pins.add(root, "dataset", "us/rows", "def")
-    assert pins.read(root) == {"model": {"us/tiny": "abc"}, "dataset": {"us/rows": "def"}}
+    assert pins.read(Store(root)) == {}
+    pins.add(Store(root), "model", "us/tiny", "abc")
+    pins.add(Store(root), "dataset", "us/rows", "def")
+    assert pins.read(Store(root)) == {"model": {"us/tiny": "abc"}, "dataset": {"us/rows": "def"}}
     (root / "pins.json").write_text("{")
     with pytest.raises(UserError, match=r"pins.json cannot be read"):
-        pins.read(root)
+        pins.read(Store(root))
 
 
 def test_run_refuses_what_is_not_pinned_before_anything_starts(root: Path) -> None:
@@ -77,7 +78,7 @@ def test_prefetch_then_inspect_without_a_network(root: Path, tmp_path: Path) -> 
         assert f"model us/tiny at {MODEL}: " in done.stdout and f"dataset openai/gsm8k at {DATA}: " in done.stdout
         assert "task gsm8k: 2 questions, digest " in done.stdout
         assert not [path for path in asked if path.endswith(".bin")], "weights as pickles are never fetched"
-    assert pins.read(root) == {"model": {"us/tiny": MODEL}, "dataset": {"openai/gsm8k": DATA}}
+    assert pins.read(Store(root)) == {"model": {"us/tiny": MODEL}, "dataset": {"openai/gsm8k": DATA}}
     offline = {**home, "HF_HUB_OFFLINE": "1"}
     planned = cli("plan", *command, root=root, **offline)
     assert planned.returncode == 0 and "asks for a commit" not in planned.stdout

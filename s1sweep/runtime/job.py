@@ -11,7 +11,7 @@ from typing import Any, Literal
 from s1sweep.runtime.preemption import mind
 from s1sweep.spec import Spec
 
-FailureKind = Literal["bug", "out_of_memory", "worker_lost", "preempted", "cancelled"]
+FailureKind = Literal["bug", "out_of_memory", "worker_lost", "preempted", "cancelled", "store"]
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,16 @@ class Task:
 
 @dataclass(frozen=True)
 class Request:
-    """What a job occupies while it runs."""
+    """What a job occupies while it runs, in all: `bundles` equal parts, each of which must lie on one node.
+
+    A job starts with all its bundles or not at all. `gpu_kind` names the GPUs it needs; None takes any.
+    """
 
     cpus: float
     gpus: float = 0.0
     engines: float = 0.0
+    bundles: int = 1
+    gpu_kind: str | None = None
 
 
 @dataclass(frozen=True)

@@ -7,15 +7,17 @@ Knows plans, the store, the policy and the three verbs; knows neither Ray nor wh
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from s1sweep.leases import Leases
 from s1sweep.plan import Stage
 from s1sweep.runtime.backend import Backend, Handle
 from s1sweep.runtime.job import Job, Outcome, Request, Resources, Task
-from s1sweep.runtime.policy import Waiting, decide
+from s1sweep.runtime.policy import Cluster, Queue, Running, Waiting, decide
 from s1sweep.spec import Placement
 from s1sweep.store import Store
 
@@ -27,6 +29,7 @@ MEMORY = {
 }
 # What has begun is finished first, so that results come early and the engine runs beside the training.
 RANK = {"decode": 0, "pool": 1, "curate": 1, "select": 1, "train": 2, "grade": 3}
+ELSEWHERE = 2.0  # seconds between looks at what other clusters do
 BATCH = {"grade": 32}  # small stages travel together
 
 
@@ -72,13 +75,26 @@ def request(kind: str, placement: Placement) -> Request:
 
 
 class Scheduler:
-    """Runs stages. One per store at a time: hold `store.scheduler_lock()`."""
+    """Runs stages. One per store and cluster at a time: hold `store.scheduler_lock()`.
 
-    def __init__(self, store: Store, backend: Backend, placement: Placement, watch: Watcher = lambda _: None) -> None:
+    With `leases`, what another cluster is at work on is left to it; it may be done, failed or free when it lets go.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        backend: Backend,
+        placement: Placement,
+        watch: Watcher = lambda _: None,
+        leases: Leases | None = None,
+    ) -> None:
         self._store = store
         self._backend = backend
         self._placement = placement
         self._watch = watch
+        self._leases = leases
+        self._elsewhere: set[str] = set()  # stages that another cluster is at work on
+        self._looked = 0.0
         self._running: dict[Handle, Job] = {}
         self._tries: Counter[str] = Counter()
         self._halved: set[str] = set()  # stages that ran out of memory once
@@ -99,9 +115,13 @@ class Scheduler:
             self._fail(outcome, stages, progress)
         try:
             while progress.waiting or self._running:
-                self._start(stages, weight, progress)
+                self._look_elsewhere(stages, progress)
+                claimed = self._start(stages, weight, progress)
                 self._watch(progress)
                 if not self._running:
+                    if self._elsewhere or not claimed:
+                        time.sleep(ELSEWHERE / 4 if claimed else 0)
+                        continue
                     if progress.waiting:
                         raise RuntimeError(f"nothing runs, yet these wait: {sorted(progress.waiting)[:5]}")
                     break
@@ -110,26 +130,70 @@ class Scheduler:
         except BaseException:
             for handle in self._running:
                 self._backend.cancel(handle)
+            if self._leases:
+                self._leases.drop(task.id for job in self._running.values() for task in job.tasks)
             self._running.clear()
             raise
         self._watch(progress)
         return progress
 
-    def _start(self, stages: Mapping[str, Stage], weight: Mapping[str, int], progress: Progress) -> None:
+    def _start(self, stages: Mapping[str, Stage], weight: Mapping[str, int], progress: Progress) -> bool:
+        """Start what fits. False if another cluster had some of it, so that what is ready has changed."""
         open_ids = progress.waiting | progress.running
         ready = [s for s in stages.values() if s.id in progress.waiting and open_ids.isdisjoint(s.inputs.values())]
+        ready = [s for s in ready if s.id not in self._elsewhere]
+        claimed = True
         jobs = {job.id: job for job in self._group(ready, progress)} | self._shards
         waiting = [
             Waiting(job.id, job.request, RANK.get(job.kind, 2), sum(weight[t.id] for t in job.tasks))
             for job in jobs.values()
         ]
-        for name in decide(waiting, [job.request for job in self._running.values()], self._backend.capacity):
+        cluster = Cluster(
+            self._backend.capacity, [Running(Waiting(job.id, job.request)) for job in self._running.values()]
+        )
+        for name, _ in decide(Queue(waiting), cluster).start:
             job = jobs[name]
             ids = {task.id for task in job.tasks}
             self._shards.pop(name, None)
+            if not self._claim(job, progress):
+                claimed = False
+                if job.resources.shard is not None:
+                    self._collect_shard(job, progress)
+                continue
             progress.waiting -= ids
             progress.running |= ids
             self._running[self._backend.submit(job)] = job
+        return claimed
+
+    def _claim(self, job: Job, progress: Progress) -> bool:
+        """Take the leases of a job. False, with none taken, where another cluster has some of it or has done some."""
+        if self._leases is None:
+            return True
+        ids = [task.id for task in job.tasks]
+        taken = [name for name in ids if self._leases.take(name)]
+        done = [name for name in taken if self._store.record(name) is not None]
+        if len(taken) == len(ids) and not done:
+            return True
+        self._leases.drop(taken)
+        self._elsewhere.update(set(ids).difference(taken))
+        if job.resources.shard is None:
+            progress.waiting.difference_update(done)
+            progress.done += done
+        return False
+
+    def _look_elsewhere(self, stages: Mapping[str, Stage], progress: Progress) -> None:
+        """What became of stages that another cluster had: done, failed, or free."""
+        if not self._elsewhere or self._leases is None or time.monotonic() - self._looked < ELSEWHERE:
+            return
+        self._looked = time.monotonic()
+        for name in self._elsewhere - self._leases.others():
+            self._elsewhere.discard(name)
+            failure = self._store.failure(name)
+            if self._store.record(name) is not None:
+                progress.waiting.discard(name)
+                progress.done.append(name)
+            elif failure is not None and name in progress.waiting:
+                self._fail(Outcome(name, False, failure["kind"], failure["message"], failure["log"]), stages, progress)
 
     def _group(self, ready: list[Stage], progress: Progress) -> list[Job]:
         """Stages that run together: those of one engine session, and small ones in batches.
@@ -171,7 +235,7 @@ class Scheduler:
                 shard=shard,
                 halve_batch=not self._halved.isdisjoint(task.id for task in tasks),
             ),
-            root=str(self._store.root),
+            root=self._store.url,
         )
 
     def _collect(self, job: Job, outcomes: list[Outcome], stages: Mapping[str, Stage], progress: Progress) -> None:
@@ -179,27 +243,32 @@ class Scheduler:
             self._collect_shard(job, progress)
             return
         for outcome in outcomes:
-            name = outcome.stage_id
-            progress.running.discard(name)
-            if outcome.ok or self._store.record(name) is not None:
-                # A lost worker may have published before it went.
-                progress.done.append(name)
-                continue
-            if self._again(outcome):
-                progress.waiting.add(name)
-                continue
-            if outcome.failure == "out_of_memory":
-                what = MEMORY.get(job.kind, "Use a machine with more memory")
-                outcome = replace(outcome, message=f"{outcome.message.rstrip('.')}. {what}.")
-            log = Path(outcome.log) if outcome.log else None
-            self._store.mark_failed(name, outcome.failure or "bug", outcome.message, log)
-            self._fail(outcome, stages, progress)
+            self._conclude(job, outcome, stages, progress)
+        if self._leases:
+            self._leases.drop(task.id for task in job.tasks)
+
+    def _conclude(self, job: Job, outcome: Outcome, stages: Mapping[str, Stage], progress: Progress) -> None:
+        name = outcome.stage_id
+        progress.running.discard(name)
+        if outcome.ok or self._store.record(name) is not None:
+            # A lost worker may have published before it went.
+            progress.done.append(name)
+            return
+        if self._again(outcome):
+            progress.waiting.add(name)
+            return
+        if outcome.failure == "out_of_memory":
+            what = MEMORY.get(job.kind, "Use a machine with more memory")
+            outcome = replace(outcome, message=f"{outcome.message.rstrip('.')}. {what}.")
+        log = Path(outcome.log) if outcome.log else None
+        self._store.mark_failed(name, outcome.failure or "bug", outcome.message, log)
+        self._fail(outcome, stages, progress)
 
     def _again(self, outcome: Outcome) -> bool:
         """Whether a failed stage is tried again, by its class of failure.
 
-        preempted: free, as long as it gets further each time. worker_lost: `max_retries` times. out_of_memory: once, in
-        half the micro-batch. A bug: never.
+        preempted: free, as long as it gets further each time. worker_lost, store: `max_retries` times. out_of_memory:
+        once, in half the micro-batch. A bug: never.
         """
         name = outcome.stage_id
         if outcome.failure == "out_of_memory":
@@ -211,7 +280,7 @@ class Scheduler:
             self._saved[name] = now
             if now > before:
                 return True
-        if outcome.failure in ("preempted", "worker_lost"):
+        if outcome.failure in ("preempted", "worker_lost", "store"):
             self._tries[name] += 1
             return self._tries[name] <= self._placement.max_retries
         return False

@@ -15,9 +15,11 @@ import time
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
+from s1sweep.errors import StoreUnavailable
 from s1sweep.runtime.job import Done, FailureKind, Item, Job, LaunchRanks, Outcome
+from s1sweep.storage import FULL
 from s1sweep.store import LOG, Store
 
 STAGES = {
@@ -53,32 +55,43 @@ def execute(job: Job, launch_ranks: LaunchRanks, own_process: bool) -> list[Outc
         return _execute_shard(job, launch_ranks, own_process)
     store = Store(job.root)
     started = time.time()
-    items, tasks, outcomes = [], {}, []
-    for task in job.tasks:
-        inputs = {name: store.outputs(stage_id) for name, stage_id in task.inputs.items()}
-        item = Item(task.spec, inputs, store.attempt_dir(task.id))
-        items.append(item)
-        tasks[item.out] = task
+    outcomes = []
+    try:
+        items = _items(store, job)
+    except (StoreUnavailable, OSError) as error:
+        return [Outcome(task.id, False, classify(error), _one_line(error)) for task in job.tasks]
+    tasks = {item.out: task for item, task in zip(items, job.tasks, strict=True)}
     log = items[0].out / LOG
     with log_to(log, own_process):
         for item, done in _run_all(job, items, launch_ranks):
             task = tasks.pop(item.out)
-            if isinstance(done, Done):
+            try:
+                if not isinstance(done, Done):
+                    raise done
                 store.publish(task.id, task.hashed, item.out, done.summary, started, dict(done.cost))
                 outcomes.append(Outcome(task.id, True))
-            else:
-                traceback.print_exception(done, file=sys.stderr)
-                outcomes.append(Outcome(task.id, False, classify(done), _one_line(done), str(log)))
+            except Exception as error:
+                with contextlib.suppress(OSError):  # a full disk takes no log either
+                    traceback.print_exception(error, file=sys.stderr)
+                outcomes.append(Outcome(task.id, False, classify(error), _one_line(error), str(log)))
+    if not all(outcome.ok for outcome in outcomes):
+        with contextlib.suppress(StoreUnavailable):
+            store.keep_log(log)
     return outcomes
+
+
+def _items(store: Store, job: Job) -> list[Item]:
+    """The stages as their code sees them, inputs brought to this machine."""
+    return [
+        Item(t.spec, {name: store.outputs(i) for name, i in t.inputs.items()}, store.attempt_dir(t.id))
+        for t in job.tasks
+    ]
 
 
 def _execute_shard(job: Job, launch_ranks: LaunchRanks, own_process: bool) -> list[Outcome]:
     """Run one shard of an engine session. It publishes nothing; what it leaves are traces."""
     store = Store(job.root)
-    items = [
-        Item(t.spec, {name: store.outputs(i) for name, i in t.inputs.items()}, store.attempt_dir(t.id))
-        for t in job.tasks
-    ]
+    items = _items(store, job)
     log, failed = items[0].out / LOG, None
     with log_to(log, own_process):
         for _, done in _run_all(job, items, launch_ranks):
@@ -127,6 +140,8 @@ def classify(error: BaseException) -> FailureKind:
             return "preempted"
         if type(seen).__name__ in LOST:
             return "worker_lost"
+        if isinstance(seen, StoreUnavailable) or (isinstance(seen, OSError) and seen.errno in FULL):
+            return "store"
         text = f"{type(seen).__name__}: {seen}".lower()
         if any(word in text for word in PEERS):
             return "worker_lost"
@@ -145,7 +160,9 @@ def _one_line(error: BaseException) -> str:
 @contextlib.contextmanager
 def log_to(path: Path, own_process: bool) -> Iterator[None]:
     """Send output to a log file: whole descriptors in a process of its own, Python's streams in a shared one."""
-    with path.open("a", encoding="utf-8", buffering=1) as f:
+    with contextlib.ExitStack() as stack:
+        f = path.open("a", encoding="utf-8", buffering=1)
+        stack.callback(_close, f)
         handler = logging.StreamHandler(f)
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         logging.getLogger().addHandler(handler)
@@ -165,3 +182,8 @@ def log_to(path: Path, own_process: bool) -> Iterator[None]:
                         os.close(copy)
         finally:
             logging.getLogger().removeHandler(handler)
+
+
+def _close(file: TextIO) -> None:
+    with contextlib.suppress(OSError):  # a full disk must not hide what failed on it
+        file.close()

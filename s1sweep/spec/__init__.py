@@ -68,6 +68,7 @@ class Placement(Where):
 
     name: str
     root: str
+    cluster: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$")]
     backend: Literal["ray", "inprocess"]
     ray_address: str | None
     cpus: Annotated[int, Field(ge=1)] | None

@@ -18,7 +18,7 @@ from s1sweep.analysis.results import CellResult
 from s1sweep.data.card import CARD
 from s1sweep.data.pool import ROWS, read_jsonl
 from s1sweep.spec import COMPUTE, Tracking
-from s1sweep.store import TIMING, Sweep
+from s1sweep.store import TIMING, Store, Sweep
 from s1sweep.training.sft import CHECKPOINT, HISTORY
 
 FORMAT = 2  # of what is shown; another format publishes every run anew
@@ -141,7 +141,7 @@ def _train_view(
     sweep: Sweep, tracking: Tracking, cell: CellResult, record: Mapping[str, Any], label: Label, tags: Sequence[str]
 ) -> View:
     store, stage, data = sweep.store, cell.stages["train"], record["result"]["hashed"]["inputs"]["data"]
-    out, made = store.outputs(stage), record["provenance"]
+    out, made = _outputs(store, stage, tracking, HISTORY), record["provenance"]
     selected = store.record(data)
     return View(
         name=label(cell, "train", groups=("pool", "curation", "model", "train")),
@@ -163,6 +163,11 @@ def _train_view(
         used=[_asset(selected, "dataset", store.outputs(data), (ROWS, CARD), True)] if selected else [],
         made=[_asset(record, "model", out, f"{CHECKPOINT}/", tracking.upload_checkpoints)],
     )
+
+
+def _outputs(store: Store, stage: str, tracking: Tracking, *names: str) -> Path:
+    """A training's outputs; only those named, or none, where its checkpoint is not uploaded from here."""
+    return store.outputs(stage, *(() if tracking.upload_checkpoints else names or ("",)))
 
 
 def _history(out: Path) -> list[Row]:
@@ -209,7 +214,7 @@ def _series_view(
     arm = {kind: first.stages[kind] for kind in ("select", "train") if kind in first.stages}
     trained = sweep.store.record(arm["train"]) if "train" in arm else None
     checkpoint = trained and _asset(
-        trained, "model", sweep.store.outputs(arm["train"]), f"{CHECKPOINT}/", tracking.upload_checkpoints
+        trained, "model", _outputs(sweep.store, arm["train"], tracking), f"{CHECKPOINT}/", tracking.upload_checkpoints
     )
     name = label(first, *filter(None, (str(how), task)))
     return View(

@@ -1,0 +1,1 @@
+"""Work that was submitted to a store, and the service that runs it."""

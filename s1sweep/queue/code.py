@@ -1,0 +1,54 @@
+"""The code that a submission runs with, frozen in the store: a later edit changes nothing that is queued.
+
+    code/<digest>/...    the package's files, and those of a project's own folders
+
+Workers find it first on their path. Knows files; not what is in them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import s1sweep
+from s1sweep.store import Store
+
+LEFT_OUT = {"__pycache__", ".git", "tests"}
+PACKAGES = ("s1sweep", "hydra_plugins")
+
+
+def freeze(store: Store, extra: Path | None = None) -> str:
+    """Copy the running code (and a project's own folder) into the store; returns its digest. What is there stays."""
+    root = Path(s1sweep.__file__).parent.parent
+    found = {f"{name}/{path}": file for name in PACKAGES for path, file in _files(root / name)}
+    if extra is not None:
+        found |= {f"project/{path}": file for path, file in _files(extra)}
+    total = hashlib.sha256()
+    for name in sorted(found):
+        total.update(f"{name}\0{hashlib.sha256(found[name].read_bytes()).hexdigest()}\n".encode())
+    name = total.hexdigest()[:16]
+    for path, file in found.items():
+        store.files.create(f"code/{name}/{path}", file.read_bytes())
+    return name
+
+
+def thaw(store: Store, name: str) -> Path:
+    """The folder to put first on a worker's path, brought to this machine."""
+    for path in store.files.tree(f"code/{name}"):
+        local = store.files.local / "code" / name / path
+        if not local.exists():
+            local.parent.mkdir(parents=True, exist_ok=True)
+            local.write_bytes(store.files.read(f"code/{name}/{path}") or b"")
+    return store.files.local / "code" / name
+
+
+def _files(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Every file below a folder, links followed (the top-level folders of a clone are links of the package)."""
+    for path in sorted(folder.iterdir()):
+        if path.name in LEFT_OUT or path.name.startswith("."):
+            continue
+        if path.is_dir():
+            yield from ((f"{path.name}/{rest}", file) for rest, file in _files(path))
+        elif path.is_file():
+            yield path.name, path

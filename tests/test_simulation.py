@@ -94,7 +94,8 @@ def test_a_failed_node_costs_what_was_not_saved_and_its_repair() -> None:
     assert [a.ended for a in saved.attempts][-1] == "done" and saved.attempts[0].ended == "failed"
     assert sum(a.kept for a in saved.attempts) == pytest.approx(2000)
     for before, after in pairwise(saved.attempts):
-        assert before.kept % 100 == pytest.approx(0) and 0 <= before.end - before.start - 10 - before.kept < 100
+        lost = before.end - before.start - before.kept  # with a start-up that may have been cut short
+        assert before.kept % 100 == pytest.approx(0) and 0 < lost < 110
         assert after.start == before.end + 500
     assert unsaved.makespan > saved.makespan
     said = summary(saved, [gang("a", seconds=2000, startup=10, checkpoint=100)], EIGHT, price=2.0)

@@ -15,7 +15,8 @@ from s1sweep.simulation.work import Work
 
 
 def summary(run: Run, work: Sequence[Work], nodes: Node | Sequence[Node], price: float = 0.0) -> dict[str, Any]:
-    """Makespan and its bound in hours; GPU hours used, lost to stops and spent on start-up; money at `price` per GPU hour.
+    """Makespan and its bound in hours; GPU hours used, lost to stops and spent on start-up; money at `price` per GPU
+    hour.
 
     `utilisation` is the share of all GPUs that some job held, over the makespan; cost counts those hours alone.
     """

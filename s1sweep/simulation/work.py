@@ -78,8 +78,8 @@ def work_of(
 ) -> list[Work]:
     """A plan's stages (inputs first) as work. Decode stages of one engine session that can run together are one job.
 
-    `seconds` says how long a stage takes, `startup` how long a job of a kind takes to begin. Inputs that are not among the
-    stages are taken as finished.
+    `seconds` says how long a stage takes, `startup` how long a job of a kind takes to begin. Inputs that are not among
+    the stages are taken as finished.
     """
     depth: dict[str, int] = {}
     groups: dict[tuple[str, int], list[Stage]] = {}

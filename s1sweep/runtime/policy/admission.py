@@ -1,4 +1,4 @@
-"""The decision itself: priority, then fair share, then each user's own order; who does not fit reserves, or preempts."""
+"""The decision itself: priority, fair share, then each user's own order; who does not fit reserves, or preempts."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ def decide(
 ) -> Actions:
     """What to start and what to preempt. Changes nothing it is given; the same whatever order that was given in.
 
-    `usage` is each user's GPU-seconds so far (of ended work; what runs is counted here), decayed or not. Work grows with
-    what starts and with the number of groups in the queue, not with the number of jobs that wait.
+    `usage` is each user's GPU-seconds so far (of ended work; what runs is counted here), decayed or not. Work grows
+    with what starts and with the number of groups in the queue, not with the number of jobs that wait.
     """
     return _Decision(queue, cluster, usage or {}, now, rules).made()
 
@@ -125,7 +125,7 @@ class _Decision:
         return self._rules.backfill != "none"
 
     def _short(self, request: Request) -> str:
-        """The scarce thing a job waits for: a busy engine must not let gangs of GPUs starve, nor the other way round."""
+        """The scarce thing a job waits for: a busy engine must not let gangs of GPUs starve, nor the reverse."""
         if request.engines and sum(amount[2] for amount in self._free.of.values()) < request.engines - 1e-9:
             return "engines"
         return "gpus" if request.gpus else "cpus"

@@ -26,7 +26,7 @@ class Faults:
 
 @dataclass(frozen=True)
 class Policy:
-    """How to choose. `by_arrival` knows no users, no priorities, nor what hangs on a job: who is ready first is first."""
+    """How to choose. `by_arrival` knows no users, no priorities, and not what hangs on a job: first ready, first."""
 
     rules: Rules = field(default_factory=Rules)
     by_arrival: bool = False
@@ -54,7 +54,7 @@ class Attempt(NamedTuple):
 @dataclass
 class Run:
     """What happened. `reserved` is the earliest promise that each waiting job was given, `decisions` counts calls of
-    the policy, and `seconds` is their cost in real time.
+    the policy, and `seconds` is their cost in time of this process.
     """
 
     ready: dict[str, float] = field(default_factory=dict)
@@ -143,9 +143,9 @@ class _Simulation:
     def _decide(self, now: float) -> None:
         if self._saves:
             self._note_saves(now)
-        started = time.perf_counter()
+        started = time.process_time()
         actions = decide(self._queue, self._cluster, self._ledger.usage(now), now, self._policy.rules)
-        self._out.seconds += time.perf_counter() - started
+        self._out.seconds += time.process_time() - started
         self._out.decisions += 1
         for kept in actions.reservations:
             name = kept.job.id

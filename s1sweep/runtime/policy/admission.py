@@ -74,6 +74,7 @@ class _Decision:
         self._holds = Holds()
         # Jobs of a request that take so long or longer do not fit any more; 0: none does. Places only get fewer.
         self._stuck: dict[Request, float] = {}
+        self._fits: dict[Request, bool] = {}  # beside all holds; until the next start
         self._started: list[Running] = []
         self._reserved: set[object] = set()
         self._asked: dict[str, Running] = {}
@@ -102,6 +103,7 @@ class _Decision:
         for name, n in Counter(nodes).items():
             self._free.change(name, part, -n)
             self._holds.use(name, part, n, end)
+        self._fits.clear()
         self._shares.start(job)
         self._started.append(Running(job, nodes, self._now))
         self.actions.start.append(Start(job.id, nodes))
@@ -110,8 +112,9 @@ class _Decision:
     def _wait(self, job: Waiting) -> bool:
         """Note that a job does not fit; reserve for it if it is the first such. False if none behind it may start."""
         request = job.request
-        fits_but = self._holds.on and self._free.place(request) is not None
-        self._stuck[request] = job.expected if fits_but else 0.0
+        if request not in self._fits:
+            self._fits[request] = bool(self._holds.on) and self._free.place(request) is not None
+        self._stuck[request] = job.expected if self._fits[request] else 0.0
         if not self._cluster.possible(request):
             return True
         if self._rules.backfill == "easy":

@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from s1sweep import __version__, store_cli
+from s1sweep import __version__, simulate_cli, store_cli
 from s1sweep.errors import SweepFailed, UserError
 
 ROOT = click.option(
@@ -334,6 +334,7 @@ def explain(stage: str, root: str) -> None:
 
 
 main.add_command(store_cli.store)
+main.add_command(simulate_cli.simulate)
 
 
 def _write_frame(sweep: Any, parquet: str | None, readouts: bool) -> None:
@@ -363,11 +364,7 @@ def _planned(session: Any) -> dict[str, Any]:
         "stages": plan.counts(plan.stages),
         "reused": plan.counts(plan.reused(session.store)),
         "engine_sessions": len({s.session for s in missing.values() if s.session}),
-        "estimate": {
-            "decode_tokens": estimate.decode_tokens,
-            "train_tokens": estimate.train_tokens,
-            "gpu_hours": estimate.gpu_hours,
-        },
+        "estimate": estimate.as_json(),
         "trainings": session.train_notes(),
     }
 
@@ -386,8 +383,11 @@ def _print_plan(shown: dict[str, Any], session: Any) -> None:
     console.print(
         f"{sessions} engine session{'' if sessions == 1 else 's'}; "
         f"about {estimate['decode_tokens']:,} tokens to decode, "
-        f"{estimate['train_tokens']:,} to train, {estimate['gpu_hours']:g} GPU hours."
+        f"{estimate['train_tokens']:,} to train."
     )
+    console.print(simulate_cli.estimate_text(estimate))
+    for line in estimate["basis"]:
+        console.print(f"Time: {line}.", style="dim", markup=False)
     for note in shown["trainings"]:
         console.print(f"{note}." if note.startswith("WARNING") else f"Note: {note}.", style="dim", markup=False)
     for note in sorted({note for cell in session.plan.cells for note in cell.notes}):

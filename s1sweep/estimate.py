@@ -1,18 +1,24 @@
-"""What a plan will cost, before it runs. Pure arithmetic on specs; every assumption is a named number here.
+"""What a plan will cost, before it runs: tokens from specs, time from finished runs of the same kind.
 
-Floating-point work is 6 x parameters x tokens for training, and 6 x layers x width x length for each token's attention;
-2 x parameters x tokens for decoding (forward only).
+Where there are none, time is floating-point work at a stated efficiency, and every assumption is a named number here:
+6 x parameters x tokens for training, and 6 x layers x width x length for each token's attention; 2 x parameters x
+tokens for decoding (forward only).
 """
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
 
+from s1sweep.costmodel import CostModel, Fit
 from s1sweep.plan import Plan, Stage
+from s1sweep.runtime.policy import Node
+from s1sweep.runtime.scheduler import request
+from s1sweep.simulation import Work, simulate, work_of
 from s1sweep.spec import DecodeStage, Placement, PoolSpec, PoolStage, SelectStage, SftSpec, TaskSpec, TrainStage
 from s1sweep.tasks import question_count
 from s1sweep.training.memory import advice, memory, shape
@@ -24,6 +30,11 @@ TRAIN_EFFICIENCY = 0.17
 PUBLISHED = {1_000: 7.0, 59_000: 394.0}
 H100_TFLOPS = 989.0  # dense bf16
 DECODE_EFFICIENCY = 0.05  # decoding is bound by memory bandwidth, not by arithmetic
+THREAD_TFLOPS = 0.2  # "peak" of a CPU thread, at which these efficiencies give the testbed's own speeds
+STARTUP = {"cpu": 10.0, "gpu": 120.0}  # seconds of a worker with its model, where no run tells
+STATED = (1 / 3, 3.0)  # the range of a stated efficiency
+CORE_SECONDS = 0.5  # of a stage that needs cores alone
+SAVED_SECONDS = 60.0  # a decode job saves its blocks about so often
 EXTENSION_SHARE = 0.3  # an ignored end adds about this share of the natural length
 CHARS_PER_TOKEN = 4
 # Of a pool that cannot be read while planning and does not say: those of s1.
@@ -34,20 +45,148 @@ QUESTION_TOKENS = 100
 
 @dataclass(frozen=True)
 class Estimate:
+    """Hours and money are for these tokens; the range says how far runs differ from what is predicted of them.
+
+    `wall_hours` is how long the stages take on the placement's machines alone. `basis` says what times come from.
+    """
+
     decode_tokens: int
     train_tokens: int
     gpu_hours: float
+    wall_hours: float
+    cost: float | None  # None without a price
+    low: float = 1.0  # factors on hours and money
+    high: float = 1.0
+    basis: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        ranges = {
+            f"{name}_range": None if value is None else [round(value * self.low, 4), round(value * self.high, 4)]
+            for name, value in (("gpu_hours", self.gpu_hours), ("wall_hours", self.wall_hours), ("cost", self.cost))
+        }
+        tokens = {"decode_tokens": self.decode_tokens, "train_tokens": self.train_tokens}
+        hours = {"gpu_hours": self.gpu_hours, "wall_hours": self.wall_hours, "cost": self.cost}
+        return {**tokens, **hours, **ranges, "basis": list(self.basis)}
 
 
-def estimate(plan: Plan, stages: Mapping[str, Stage], placement: Placement) -> Estimate:
-    """Tokens and GPU hours of the stages that would run; 0 GPU hours where no GPU is placed."""
-    train_tokens = decode_tokens = 0
-    flops = 0.0
+@dataclass(frozen=True)
+class Load:
+    """One training, or what an engine session decodes of one task; `flops` of a device that reaches the efficiency."""
+
+    stage: str
+    kind: str
+    parameters: float
+    tokens: int
+    flops: float
+    steps: int = 0
+
+
+@dataclass
+class Times:
+    """Seconds of each stage's work (of a session's, by its first), start-up by kind, seconds between savings."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    startup: dict[str, float] = field(default_factory=dict)
+    saved: dict[str, float] = field(default_factory=dict)
+    spread: dict[str, tuple[float, float]] = field(default_factory=dict)
+    basis: dict[str, None] = field(default_factory=dict)
+
+    def work(self, stages: Mapping[str, Stage], placement: Placement, core_seconds: float = CORE_SECONDS) -> list[Work]:
+        """The stages as work to simulate."""
+
+        def seconds(stage: Stage) -> float:
+            return self.seconds.get(stage.id, 0.0 if stage.kind in ("train", "decode") else core_seconds)
+
+        def saved(stage: Stage) -> float | None:
+            return SAVED_SECONDS if stage.kind == "decode" else self.saved.get(stage.id)
+
+        return work_of(stages, placement, seconds, lambda kind: self.startup.get(kind, 0.0), checkpoint=saved)
+
+
+def estimate(plan: Plan, stages: Mapping[str, Stage], placement: Placement, model: CostModel) -> Estimate:
+    """Tokens, GPU hours, wall time and money of the stages that would run; 0 GPU hours where no GPU is placed."""
+    loads = loads_of(plan, stages)
+    found = times(loads, placement, model)
+    # Grading is seconds of one core, beside the rest; a large grid has most of its stages there.
+    work = found.work({name: s for name, s in stages.items() if s.kind != "grade"}, placement)
+    wall = simulate(work, node_of(placement, work)).makespan / 3600
+    hours = sum((job.startup + job.seconds) * job.request.gpus for job in work) / 3600
+    low, high = range_of(loads, found)
+    return Estimate(
+        sum(load.tokens for load in loads if load.kind == "decode"),
+        sum(load.tokens for load in loads if load.kind == "train"),
+        round(hours, 4),
+        round(wall, 4),
+        None if placement.price_per_gpu_hour is None else round(hours * placement.price_per_gpu_hour, 2),
+        low,
+        high,
+        tuple(found.basis),
+    )
+
+
+def times(loads: list[Load], placement: Placement, model: CostModel) -> Times:
+    """How long each takes here: by finished runs of its kind, else by the stated efficiency."""
+    found = Times()
+    for load in loads:
+        needs = request(load.kind, placement)
+        device = (placement.gpu_kind or "gpu") if needs.gpus else "cpu"
+        fit = model.fit(load.kind, device, load.parameters) or _stated(load, placement, device)
+        width = placement.train_workers if load.kind == "train" else max(1, placement.gpus_per_engine)
+        seconds = load.parameters * load.tokens / width / fit.rate
+        found.seconds[load.stage] = found.seconds.get(load.stage, 0.0) + seconds
+        found.startup[load.kind] = max(fit.startup, found.startup.get(load.kind, 0.0))
+        low, high = found.spread.get(load.kind, (1.0, 1.0))
+        found.spread[load.kind] = min(low, fit.low), max(high, fit.high)
+        if load.steps and placement.checkpoint_every:
+            found.saved[load.stage] = seconds / load.steps * placement.checkpoint_every
+        found.basis[_basis(load, device, fit)] = None
+    return found
+
+
+def range_of(loads: list[Load], found: Times) -> tuple[float, float]:
+    """Factors on all hours: each kind's range, by its share of the time."""
+    kinds = {load.stage: load.kind for load in loads}
+    parts = [(found.seconds[name] + found.startup[kind], found.spread[kind]) for name, kind in kinds.items()]
+    total = sum(seconds for seconds, _ in parts)
+    if not total:
+        return 1.0, 1.0
+    low, high = (sum(seconds * spread[i] for seconds, spread in parts) / total for i in (0, 1))
+    return round(low, 3), round(high, 3)
+
+
+def _stated(load: Load, placement: Placement, device: str) -> Fit:
+    peak = THREAD_TFLOPS * placement.threads if device == "cpu" else placement.gpu_tflops
+    rate = load.parameters * load.tokens / load.flops * peak * 1e12 if load.flops else 1.0
+    return Fit(STARTUP["cpu" if device == "cpu" else "gpu"], rate, 0, None, *STATED)
+
+
+def _basis(load: Load, device: str, fit: Fit) -> str:
+    what = f"{load.kind} of {load.parameters / 1e9:.3g}B parameters on {device}"
+    if not fit.runs:
+        efficiency = TRAIN_EFFICIENCY if load.kind == "train" else DECODE_EFFICIENCY
+        return (
+            f"{what}: no finished run of this kind; a stated efficiency of {efficiency:g}, right to a factor of three"
+        )
+    if fit.error is None:
+        return f"{what}: 1 finished run, so its error is not known"
+    return f"{what}: {fit.runs} finished runs, median error {100 * fit.error:.0f} % (each predicted from the others)"
+
+
+def node_of(placement: Placement, work: list[Work]) -> Node:
+    """The placement's machines as one pool; what asks for more than there is is let in, since `run` refuses it."""
+    cpus = placement.cpus or (os.cpu_count() or 1 if placement.ray_address is None else 1e6)
+    largest = [max((getattr(job.request, name) for job in work), default=0.0) for name in ("cpus", "gpus")]
+    return Node(max(cpus, largest[0]), max(placement.gpus, largest[1]), placement.engines)
+
+
+def loads_of(plan: Plan, stages: Mapping[str, Stage]) -> list[Load]:
+    """What the stages train and decode."""
+    found = []
     for stage in stages.values():
         if isinstance(stage.spec, TrainStage):
-            tokens = _train_tokens(plan, stage, stage.spec)
-            train_tokens += tokens
-            flops += train_flops(stage.spec.model.parameters, tokens, _length(plan, stage, stage.spec.train))
+            parameters, tokens = stage.spec.model.parameters, _train_tokens(plan, stage, stage.spec)
+            flops = train_flops(parameters, tokens, _length(plan, stage, stage.spec.train))
+            found.append(Load(stage.id, "train", parameters, tokens, flops, _steps(plan, stage, stage.spec)))
     sessions: dict[tuple[str, str], list[Stage]] = defaultdict(list)
     for stage in stages.values():
         if isinstance(stage.spec, DecodeStage):
@@ -57,11 +196,9 @@ def estimate(plan: Plan, stages: Mapping[str, Stage], placement: Placement) -> E
     for members in sessions.values():
         specs = [stage.spec for stage in members if isinstance(stage.spec, DecodeStage)]
         tokens = _decode_tokens(specs, _questions(plan, members[0]), natural)
-        decode_tokens += tokens
-        flops += 2 * specs[0].model.parameters * tokens / DECODE_EFFICIENCY
-    gpus = placement.gpus or placement.gpus_per_engine or placement.gpus_per_train_worker
-    hours = flops / (placement.gpu_tflops * 1e12) / 3600 if gpus else 0.0
-    return Estimate(decode_tokens, train_tokens, round(hours, 4))
+        parameters = specs[0].model.parameters
+        found.append(Load(members[0].id, "decode", parameters, tokens, 2 * parameters * tokens / DECODE_EFFICIENCY))
+    return found
 
 
 def train_flops(parameters: float, tokens: float, length: float) -> float:
@@ -132,9 +269,13 @@ def _length(plan: Plan, stage: Stage, train: SftSpec) -> float:
 
 
 def _train_tokens(plan: Plan, stage: Stage, spec: TrainStage) -> int:
-    train: SftSpec = spec.train
-    size, mean = _row_count(plan, stage), _length(plan, stage, spec.train)
-    return round(total_steps(train, size, size * mean) * min(train.batch_size, size) * mean)
+    rows = min(spec.train.batch_size, _row_count(plan, stage))
+    return round(_steps(plan, stage, spec) * rows * _length(plan, stage, spec.train))
+
+
+def _steps(plan: Plan, stage: Stage, spec: TrainStage) -> int:
+    size = _row_count(plan, stage)
+    return total_steps(spec.train, size, size * _length(plan, stage, spec.train))
 
 
 def _row_count(plan: Plan, stage: Stage) -> int:

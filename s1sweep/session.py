@@ -16,6 +16,7 @@ from typing import Any
 from s1sweep import pins
 from s1sweep.axes import axes_of
 from s1sweep.compose import CellReturn
+from s1sweep.costmodel import CostModel, finished
 from s1sweep.data import server
 from s1sweep.errors import UserError
 from s1sweep.estimate import Estimate, estimate, train_notes
@@ -95,7 +96,11 @@ class Session:
         return self.plan.needed(self.plan.reused(self.store))
 
     def estimate(self) -> Estimate:
-        return estimate(self.plan, self.missing(), self.placement)
+        return estimate(self.plan, self.missing(), self.placement, self.cost_model())
+
+    def cost_model(self) -> CostModel:
+        """What the store's finished runs say about how long work takes."""
+        return CostModel(finished(self.store))
 
     def train_notes(self) -> list[str]:
         return train_notes(self.plan, self.missing(), self.placement)

@@ -25,6 +25,7 @@ LAYERS = [
     ["s1sweep.data", "s1sweep.training", "s1sweep.decoding", "s1sweep.grading"],
     ["s1sweep.axes", "s1sweep.checks", "s1sweep.plan"],
     [
+        "s1sweep.costmodel",
         "s1sweep.estimate",
         "s1sweep.compose",
         "s1sweep.prefetch",
@@ -41,7 +42,7 @@ LAYERS = [
     ["s1sweep.tracking"],
     ["s1sweep.analysis.wandb_report", "s1sweep.analysis.wandb_save"],
     ["s1sweep.session"],
-    ["s1sweep.store_cli"],
+    ["s1sweep.store_cli", "s1sweep.simulate_cli"],
     ["s1sweep.cli"],
 ]
 HOMES = {
@@ -62,7 +63,7 @@ HOMES = {
     ],
     "matplotlib": ["s1sweep.analysis.plots"],
     "jinja2": ["s1sweep.analysis.report", "s1sweep.analysis.datacards"],
-    "click": ["s1sweep.cli", "s1sweep.store_cli"],
+    "click": ["s1sweep.cli", "s1sweep.store_cli", "s1sweep.simulate_cli"],
     "fsspec": ["s1sweep.objects"],
 }
 FILES = sorted(

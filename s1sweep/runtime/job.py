@@ -6,7 +6,7 @@ import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from s1sweep.runtime.preemption import mind
 from s1sweep.spec import Spec
@@ -25,8 +25,7 @@ class Task:
     inputs: Mapping[str, str]
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(NamedTuple):
     """What a job occupies while it runs, in all: `bundles` equal parts, each of which must lie on one node.
 
     A job starts with all its bundles or not at all. `gpu_kind` names the GPUs it needs; None takes any.

@@ -68,7 +68,7 @@ def request(kind: str, placement: Placement) -> Request:
     """What a job of this kind occupies."""
     if kind == "train":
         workers = placement.train_workers
-        return Request(placement.threads * workers, placement.gpus_per_train_worker * workers)
+        return Request(placement.threads * workers, placement.gpus_per_train_worker * workers, 0, workers)
     if kind == "decode":
         return Request(placement.threads, placement.gpus_per_engine, 1)
     return Request(1)

@@ -12,9 +12,9 @@ from s1sweep.simulation.work import Work, critical_paths
 def lower_bound(work: Sequence[Work], nodes: Node | Sequence[Node]) -> dict[str, float]:
     """Seconds that all of the work takes at least where nothing fails; `bound` is the greatest of the others.
 
-    critical_path: the longest chain, from submission, start-up included. gpus, cpus: work by what there is, over all and
-    for each kind of GPU by itself. bundles: what a node can hold at once (one bundle of 5 GPUs on a node of 8). gangs:
-    how many gangs of such a size fit into the cluster at once.
+    critical_path: the longest chain, from submission, start-up included. gpus, cpus: work by what there is, over all
+    and for each kind of GPU by itself. bundles: what a node can hold at once (one bundle of 5 GPUs on a node of 8).
+    gangs: how many gangs of such a size fit into the cluster at once.
     """
     listed = [nodes] if isinstance(nodes, Node) else list(nodes)
     path = critical_paths(work)

@@ -26,7 +26,7 @@ class Faults:
 
 @dataclass(frozen=True)
 class Policy:
-    """How to choose. `by_arrival` knows neither users, priorities nor what hangs on a job: who is ready first goes first."""
+    """How to choose. `by_arrival` knows no users, no priorities, and not what hangs on a job: first ready, first."""
 
     rules: Rules = field(default_factory=Rules)
     by_arrival: bool = False
@@ -53,8 +53,8 @@ class Attempt(NamedTuple):
 
 @dataclass
 class Run:
-    """What happened. `reserved` is the earliest promise that each waiting job was given, `decisions` counts calls of the
-    policy, and `seconds` is their cost in real time.
+    """What happened. `reserved` is the earliest promise that each waiting job was given, `decisions` counts calls of
+    the policy, and `seconds` is their cost in time of this process.
     """
 
     ready: dict[str, float] = field(default_factory=dict)
@@ -143,12 +143,13 @@ class _Simulation:
     def _decide(self, now: float) -> None:
         if self._saves:
             self._note_saves(now)
-        started = time.perf_counter()
+        started = time.process_time()
         actions = decide(self._queue, self._cluster, self._ledger.usage(now), now, self._policy.rules)
-        self._out.seconds += time.perf_counter() - started
+        self._out.seconds += time.process_time() - started
         self._out.decisions += 1
-        for job, at, *_ in actions.reservations:
-            self._out.reserved[job.id] = min(at, self._out.reserved.get(job.id, inf))
+        for kept in actions.reservations:
+            name = kept.job.id
+            self._out.reserved[name] = min(kept.at, self._out.reserved.get(name, inf))
         for name, nodes in actions.start:
             waiting, job = self._queue.remove(name), self._work[name]
             self._waiting[job.user] -= 1

@@ -14,8 +14,9 @@ from s1sweep.simulation.events import Run
 from s1sweep.simulation.work import Work
 
 
-def summary(run: Run, work: Sequence[Work], nodes: Node | Sequence[Node], price: float = 0.0) -> dict[str, Any]:
-    """Makespan and its bound in hours; GPU hours used, lost to stops and spent on start-up; money at `price` per GPU hour.
+def summary(run: Run, work: Sequence[Work], nodes: Node | Sequence[Node], price: float | None = None) -> dict[str, Any]:
+    """Makespan and its bound in hours; GPU hours used, lost to stops and spent on start-up; money at `price` per GPU
+    hour.
 
     `utilisation` is the share of all GPUs that some job held, over the makespan; cost counts those hours alone.
     """
@@ -30,10 +31,10 @@ def summary(run: Run, work: Sequence[Work], nodes: Node | Sequence[Node], price:
         "makespan_hours": round(run.makespan / 3600, 3),
         "lower_bound_hours": round(bound["bound"] / 3600, 3),
         "ratio": round(run.makespan / bound["bound"], 4) if bound["bound"] else None,
-        "gpu_hours": round(held / 3600, 1),
-        "gpu_hours_lost": round((held - kept - begun) / 3600, 1),
-        "gpu_hours_starting": round(begun / 3600, 1),
-        "cost": round(held / 3600 * price, 2),
+        "gpu_hours": round(held / 3600, 3),
+        "gpu_hours_lost": round(max(0.0, held - kept - begun) / 3600, 3),
+        "gpu_hours_starting": round(begun / 3600, 3),
+        "cost": None if price is None else round(held / 3600 * price, 2),
         "utilisation": round(held / (gpus * run.makespan), 4) if gpus and run.makespan else 0.0,
         "failures": sum(a.ended == "failed" for a in run.attempts),
         "preempted": sum(a.ended == "preempted" for a in run.attempts),

@@ -74,12 +74,13 @@ def work_of(
     seconds: Callable[[Stage], float],
     startup: Callable[[str], float] = lambda kind: 0.0,
     user: str = "",
-    checkpoint: float | None = None,
+    checkpoint: Callable[[Stage], float | None] = lambda stage: None,
 ) -> list[Work]:
     """A plan's stages (inputs first) as work. Decode stages of one engine session that can run together are one job.
 
-    `seconds` says how long a stage takes, `startup` how long a job of a kind takes to begin. Inputs that are not among the
-    stages are taken as finished.
+    `seconds` says how long a stage takes, `startup` how long a job of a kind takes to begin, `checkpoint` how often a
+    stage is saved. Inputs that are not among
+    the stages are taken as finished.
     """
     depth: dict[str, int] = {}
     groups: dict[tuple[str, int], list[Stage]] = {}
@@ -97,7 +98,7 @@ def _job(
     seconds: Callable[[Stage], float],
     startup: Callable[[str], float],
     user: str,
-    checkpoint: float | None,
+    checkpoint: Callable[[Stage], float | None],
 ) -> Work:
     kind = members[0].kind
     after = {job_of[name]: None for stage in members for name in stage.inputs.values() if name in job_of}
@@ -109,5 +110,5 @@ def _job(
         after=tuple(after),
         user=user,
         rank=RANK[kind],
-        checkpoint=checkpoint,
+        checkpoint=checkpoint(members[0]),
     )

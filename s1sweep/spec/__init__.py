@@ -75,6 +75,7 @@ class Placement(Where):
     gpus: Annotated[int, Field(ge=0)]
     gpu_kind: str | None
     gpu_tflops: Annotated[float, Field(gt=0)]
+    price_per_gpu_hour: Annotated[float, Field(ge=0)] | None
     train_workers: Annotated[int, Field(ge=1)]
     gpus_per_train_worker: Annotated[float, Field(ge=0)]
     gpus_per_engine: Annotated[int, Field(ge=0)]

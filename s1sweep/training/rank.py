@@ -64,7 +64,9 @@ def train_rank(config: dict[str, Any]) -> None:
             "first_loss": history[0]["loss"],
             "final_loss": history[-1]["loss"],
         }
-        cost = {"train_seconds": round(seconds, 3), "tokens": found["tokens"] - watch.tokens_before}
+        device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+        tokens = found["tokens"] - watch.tokens_before
+        cost = {"train_seconds": round(seconds, 3), "tokens": tokens, "device": device}
         (out / SUMMARY).write_text(json.dumps({"summary": found, "cost": cost}))
         shutil.rmtree(out / "trainer", ignore_errors=True)
 

@@ -1,7 +1,7 @@
-"""The scheduling policy: which waiting jobs start now, and which running ones give way. A pure function of plain values.
+"""The scheduling policy: which waiting jobs start now, which running ones give way. A pure function of plain values.
 
-Knows no Ray, no clock (`now` is an argument) and no files, so that the scheduler and the simulator use the same one. The
-rules, and why each is there, are in docs/scheduling.md.
+Knows no Ray, no clock (`now` is an argument) and no files, so that the scheduler and the simulator use the same one.
+The rules, and why each is there, are in docs/scheduling.md.
 """
 
 from __future__ import annotations

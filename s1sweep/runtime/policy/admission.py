@@ -1,4 +1,4 @@
-"""The decision itself: priority, then fair share, then each user's own order; who does not fit reserves, or preempts."""
+"""The decision itself: priority, fair share, then each user's own order; who does not fit reserves, or preempts."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ def decide(
 ) -> Actions:
     """What to start and what to preempt. Changes nothing it is given; the same whatever order that was given in.
 
-    `usage` is each user's GPU-seconds so far (of ended work; what runs is counted here), decayed or not. Work grows with
-    what starts and with the number of groups in the queue, not with the number of jobs that wait.
+    `usage` is each user's GPU-seconds so far (of ended work; what runs is counted here), decayed or not. Work grows
+    with what starts and with the number of groups in the queue, not with the number of jobs that wait.
     """
     return _Decision(queue, cluster, usage or {}, now, rules).made()
 
@@ -74,6 +74,7 @@ class _Decision:
         self._holds = Holds()
         # Jobs of a request that take so long or longer do not fit any more; 0: none does. Places only get fewer.
         self._stuck: dict[Request, float] = {}
+        self._fits: dict[Request, bool] = {}  # beside all holds; until the next start
         self._started: list[Running] = []
         self._reserved: set[object] = set()
         self._asked: dict[str, Running] = {}
@@ -102,6 +103,7 @@ class _Decision:
         for name, n in Counter(nodes).items():
             self._free.change(name, part, -n)
             self._holds.use(name, part, n, end)
+        self._fits.clear()
         self._shares.start(job)
         self._started.append(Running(job, nodes, self._now))
         self.actions.start.append(Start(job.id, nodes))
@@ -110,8 +112,9 @@ class _Decision:
     def _wait(self, job: Waiting) -> bool:
         """Note that a job does not fit; reserve for it if it is the first such. False if none behind it may start."""
         request = job.request
-        fits_but = self._holds.on and self._free.place(request) is not None
-        self._stuck[request] = job.expected if fits_but else 0.0
+        if request not in self._fits:
+            self._fits[request] = bool(self._holds.on) and self._free.place(request) is not None
+        self._stuck[request] = job.expected if self._fits[request] else 0.0
         if not self._cluster.possible(request):
             return True
         if self._rules.backfill == "easy":
@@ -125,7 +128,7 @@ class _Decision:
         return self._rules.backfill != "none"
 
     def _short(self, request: Request) -> str:
-        """The scarce thing a job waits for: a busy engine must not let gangs of GPUs starve, nor the other way round."""
+        """The scarce thing a job waits for: a busy engine must not let gangs of GPUs starve, nor the reverse."""
         if request.engines and sum(amount[2] for amount in self._free.of.values()) < request.engines - 1e-9:
             return "engines"
         return "gpus" if request.gpus else "cpus"

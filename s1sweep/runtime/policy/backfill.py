@@ -1,5 +1,5 @@
-"""Reservation and EASY backfill (Lifka 1995; Mu'alem and Feitelson 2001): who does not fit is promised the earliest time
-at which it will, and others start meanwhile only if they are gone by then or leave its place alone.
+"""Reservation and EASY backfill (Lifka 1995; Mu'alem and Feitelson 2001): who does not fit is promised the earliest
+time at which it will, and others start meanwhile only if they are gone by then or leave its place alone.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Holds:
     taken: dict[str, Amount] = field(default_factory=dict)
 
     def reserve(self, job: Waiting, free: Free, running: Iterable[Running], now: float) -> Reservation | None:
-        """Promise the job its place. `running` in order of their ends. None if it never fits beside what is promised."""
+        """Promise the job its place. `running` in order of their ends. None if it never fits beside other promises."""
         request = job.request
         fitting, ending, later = until_it_fits(request, self.left(free), running)
         nodes = later.place(request)
@@ -64,7 +64,7 @@ class Holds:
 
 
 def until_it_fits(request: Request, free: Free, running: Iterable[Running]) -> tuple[int, list[Running], Free]:
-    """How many bundles fit; the running jobs that must end, in the order given, until all fit; and what is free then."""
+    """How many bundles fit; the running jobs that must end, as ordered, until all fit; and what is free then."""
     part, kind = part_of(request), request.gpu_kind
     fit = now = sum(room(free.of[name], part) for name in free.ordered(kind, part[1]))
     gone: list[Running] = []

@@ -29,7 +29,8 @@ class Waiting:
     """A job that could start.
 
     Higher `priority` first. Of one user's jobs lower `rank` first; within a rank, the most work that hangs on it
-    (`weight`). `submitted` is when the user asked for it, not when it became ready; `expected` is how long it will take.
+    (`weight`). `submitted` is when the user asked for it, not when it became ready; `expected` is how long it will
+    take.
     """
 
     id: str

@@ -14,7 +14,7 @@ Loss = Callable[[Running], float]
 def victims(job: Waiting, free: Free, candidates: Sequence[Running], loss: Loss) -> list[Running]:
     """Candidates whose places let all of the job start, none of them in vain; empty if even all would not do.
 
-    The least total loss is a knapsack; two greedy orders, by loss and by loss for what is freed, and the better of them.
+    The least total loss is a knapsack; two greedy orders, by loss and by loss for what is freed, and the better one.
     """
     found = []
     for key in (loss, lambda run: loss(run) / (run.job.request.gpus or run.job.request.cpus or 1.0)):

@@ -16,7 +16,7 @@ import resource
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -189,7 +189,7 @@ def _peak() -> float:
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
 
 
-def measure(_: int, cells: int, questions: int) -> Mapping[str, Any]:
+def measure(_: int, cells: int, questions: int) -> dict[str, Any]:
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory(prefix="s1sweep-bench-") as temp:
         root = Path(temp) / "store"

@@ -31,7 +31,6 @@ _ENV = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # how soon Ray Train sees that a training has ended
     "RAY_TRAIN_METRICS_ENABLED": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_raylet_start_wait_time_s": "120",  # Ray's own 30 s are too few on a busy machine
     "TOKENIZERS_PARALLELISM": "false",
 }
 

@@ -59,8 +59,8 @@ def _run(launch: SkyPilotLaunch, command: Sequence[str]) -> str:
         [
             "set -e",
             "export RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0",
-            # Ray's own patience: 30 s for a slow start, and as much after TERM, when nothing is left to drain.
-            f"export RAY_raylet_start_wait_time_s={launch.wait_seconds} RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S=0",
+            # Ray would drain a node for 30 s after TERM, when nothing is left to drain.
+            "export RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S=0",
             f'head=$(echo "$SKYPILOT_NODE_IPS" | head -n 1) port={_PORT}',
             'export RAY_ADDRESS="$head:$port"',
             "trap 'kill $(jobs -p) 2>/dev/null || true' EXIT",

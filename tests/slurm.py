@@ -38,7 +38,7 @@ SlurmctldPidFile={dir}/slurmctld.pid
 SlurmdLogFile={dir}/%n.log
 SlurmctldLogFile={dir}/slurmctld.log
 ReturnToService=2
-KillWait=5
+KillWait=20
 OverTimeLimit=0
 NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={node1} CPUs=2 RealMemory=4000
 NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={node2} CPUs=2 RealMemory=4000

@@ -308,7 +308,7 @@ def dashboard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, d
     token = tmp_path_factory.mktemp("auth") / "token"
     token.write_text("0f" * 32)
     auth = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token), "RAY_USAGE_STATS_ENABLED": "0"}
-    auth |= {"RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0", "RAY_raylet_start_wait_time_s": "120"}
+    auth["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"] = "0"
     port = 28000 + os.getpid() % 1000 * 4
     argv = [
         *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head"),

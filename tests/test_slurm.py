@@ -233,7 +233,8 @@ def test_a_sweep_cut_by_the_time_limit_ends_with_the_same_records(at: Slurm, tmp
     command = (*grid, "name=cut", "tracking=none", "placement.checkpoint_every=10")
     (tmp_path / "calm").mkdir()
     calm = tmp_path / "calm" / "store"
-    assert cli(*command, root=calm).returncode == 0
+    done = cli(*command, "placement=inprocess", root=calm, timeout=900)
+    assert done.returncode == 0, done.stderr
     # Long enough to start the cluster and get on, too short for four trainings.
     asked = launch(tmp_path, "launcher.time_limit=3", "launcher.grace_seconds=30", "launcher.cpus_per_node=2")
     words = ("python", "-m", "s1sweep.cli", *command, "placement.ray_address=auto")

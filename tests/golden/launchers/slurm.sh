@@ -110,8 +110,9 @@ address() {
 }
 head_ip=$(address)
 [ -n "$head_ip" ] || fail "this node has no address${interface:+ on $interface}; see launcher.interface"
-# Ray would drain a node for 30 s after TERM: when we send it, nothing is left to drain.
-export RAY_ADDRESS="$head_ip:$port" RAY_USAGE_STATS_ENABLED=0 RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S=0
+export RAY_ADDRESS="$head_ip:$port" RAY_USAGE_STATS_ENABLED=0
+# Ray would drain a node for 30 s after TERM, when nothing is left to drain.
+export RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S=0
 
 # One machine's Ray. Short paths: a socket's may have 107 characters.
 ray_node() {

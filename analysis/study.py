@@ -104,7 +104,7 @@ class Study:
             questions = tuple(dict.fromkeys(rows["question_id"]))
             shape = (len(questions), -1)
             names = ("credit", "thinking_tokens", "answer_tokens", "total_tokens")
-            numbers = (rows[name].to_numpy(float).reshape(shape) for name in names)
+            credit, thinking, answer, total = (rows[name].to_numpy(float).reshape(shape) for name in names)
             natural = (rows["ended"] == "natural").to_numpy().reshape(shape)
-            self._scores[cell.grades] = Scores(questions, *numbers, natural=natural)
+            self._scores[cell.grades] = Scores(questions, credit, thinking, answer, total, natural)
         return self._scores[cell.grades]

@@ -103,10 +103,10 @@ class Times:
         return work_of(stages, placement, seconds, lambda kind: self.startup.get(kind, 0.0), checkpoint=saved)
 
 
-def estimate(plan: Plan, stages: Mapping[str, Stage], placement: Placement, model: CostModel) -> Estimate:
+def estimate(plan: Plan, stages: Mapping[str, Stage], placement: Placement, model: CostModel | None = None) -> Estimate:
     """Tokens, GPU hours, wall time and money of the stages that would run; 0 GPU hours where no GPU is placed."""
     loads = loads_of(plan, stages)
-    found = times(loads, placement, model)
+    found = times(loads, placement, model or CostModel())
     # Grading is seconds of one core, beside the rest; a large grid has most of its stages there.
     work = found.work({name: s for name, s in stages.items() if s.kind != "grade"}, placement)
     wall = simulate(work, node_of(placement, work)).makespan / 3600

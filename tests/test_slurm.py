@@ -217,11 +217,11 @@ def until(true: Callable[[], bool], seconds: float) -> None:
 
 @pytest.mark.long
 def test_the_time_limit_queues_the_job_again(at: Slurm, tmp_path: Path) -> None:
-    """Slurm's own signal, 30 s before a limit of one minute; the second start finishes."""
-    asked = launch(tmp_path, "launcher.time_limit=1", "launcher.grace_seconds=30")
+    """Slurm's own signal, half a minute to a minute before the limit; the second start finishes."""
+    asked = launch(tmp_path, "launcher.time_limit=2", "launcher.grace_seconds=30")
     (tmp_path / "twice.py").write_text(TWICE)
     job = launchers.submit(asked, ("python", str(tmp_path / "twice.py"), str(tmp_path / "story")))
-    assert at.wait(job, 300, "COMPLETED", "FAILED", "TIMEOUT") == "COMPLETED", log(asked, job)
+    assert at.wait(job, 400, "COMPLETED", "FAILED", "TIMEOUT") == "COMPLETED", log(asked, job)
     assert (tmp_path / "story").read_text().split() == ["started", "asked", "started", "done"]
     assert at.field(job, "Restarts") == "1" and f"queueing job {job} again" in log(asked, job)
 

@@ -210,7 +210,7 @@ def test_interrupt_stops_cleanly_and_says_how_to_resume(root: Path) -> None:
         time.sleep(0.2)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 130, said
     assert "same command" in said and "Traceback" not in said
     status = json.loads(cli("status", "--json", root=root).stdout)
     assert status["scheduler"] == "none" and status["cells_done"] == 0

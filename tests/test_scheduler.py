@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -90,6 +92,28 @@ def test_a_lost_worker_is_replaced(root: Path, ray_backend: Backend, tmp_path: P
     assert set(progress.done) == {once.id, after.id}
     assert progress.failed[always.id].failure == "worker_lost"
     assert (tmp_path / "died").exists()
+
+
+@pytest.mark.slow
+def test_an_interrupt_inside_a_call_of_ray_waits_for_its_end(
+    root: Path, monkeypatch: pytest.MonkeyPatch, ray_backend: Backend
+) -> None:
+    import ray
+
+    through = []
+    real = ray.wait
+
+    def wait(*args: Any, **kwargs: Any) -> Any:
+        signal.raise_signal(signal.SIGINT)
+        found = real(*args, **kwargs)
+        through.append(found)
+        return found
+
+    monkeypatch.setattr(ray, "wait", wait)
+    slow = stage("slow", mode="slow")
+    with pytest.raises(KeyboardInterrupt):
+        Scheduler(Store(root), ray_backend, PLACEMENT).run({slow.id: slow}, {})
+    assert len(through) == 1 and signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 @pytest.mark.slow

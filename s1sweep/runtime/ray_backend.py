@@ -6,13 +6,16 @@ Only this file and what submits to a cluster import Ray.
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
+import signal
 import tempfile
+import threading
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from s1sweep.errors import UserError
 from s1sweep.runtime import preemption
@@ -35,9 +38,41 @@ _ENV = {
 }
 
 
+_Call = TypeVar("_Call", bound=Callable[..., Any])
+
+
+def _whole(call: _Call) -> _Call:
+    """An interrupt waits for the end of the call, unless it comes twice: inside Ray it may get lost, or come out as
+    another error.
+    """
+
+    @functools.wraps(call)
+    def whole(*args: Any, **kwargs: Any) -> Any:
+        before = signal.getsignal(signal.SIGINT)
+        if threading.current_thread() is not threading.main_thread() or not callable(before):
+            return call(*args, **kwargs)
+        asked = []
+
+        def note(number: int, frame: Any) -> None:
+            asked.append(number)
+            if len(asked) > 1:
+                before(number, frame)
+
+        signal.signal(signal.SIGINT, note)
+        try:
+            return call(*args, **kwargs)
+        finally:
+            signal.signal(signal.SIGINT, before)
+            if asked:
+                before(asked[0], None)
+
+    return whole  # type: ignore[return-value]
+
+
 class RayBackend:
     """Carries jobs to a local Ray or to the cluster at `placement.ray_address`."""
 
+    @_whole
     def __init__(self, placement: Placement, cpus: int) -> None:
         for name, value in _ENV.items():
             os.environ.setdefault(name, value)
@@ -57,6 +92,7 @@ class RayBackend:
         self._task = ray.remote(max_retries=0)(_execute)
         self._actor = ray.remote(max_restarts=0, max_task_retries=0)(_DecodeWorker)
 
+    @_whole
     def submit(self, job: Job) -> Handle:
         if job.kind == "decode":
             actor = self._idle.pop() if self._idle else self._new_actor(job)
@@ -71,6 +107,7 @@ class RayBackend:
         self._jobs[job.id] = (job, ref)
         return job.id
 
+    @_whole
     def wait_any(self, handles: Sequence[Handle], timeout: float) -> list[tuple[Handle, list[Outcome]]]:
         refs = {self._jobs[h][1]: h for h in handles if h in self._jobs}
         if not refs:
@@ -92,6 +129,7 @@ class RayBackend:
             self._idle.append(actor)
         return outcomes
 
+    @_whole
     def cancel(self, handle: Handle) -> None:
         job, ref = self._jobs.pop(handle, (None, None))
         actor = self._busy.pop(handle, None)
@@ -100,6 +138,7 @@ class RayBackend:
         elif job is not None:
             self._ray.cancel(ref, force=True, recursive=True)
 
+    @_whole
     def close(self) -> None:
         for handle in list(self._jobs):
             self.cancel(handle)

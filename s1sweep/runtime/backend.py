@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from s1sweep.runtime.job import Job, Outcome, launch_here
-from s1sweep.runtime.policy import Capacity
+from s1sweep.runtime.policy import Capacity, Node
 from s1sweep.runtime.worker import execute
 
 Handle = str
@@ -15,10 +15,14 @@ Handle = str
 class Backend(Protocol):
     """Carries jobs to workers. Knows nothing of plans and records."""
 
-    capacity: Capacity
+    capacity: Capacity  # of all nodes together
 
-    def submit(self, job: Job) -> Handle:
-        """Start a job."""
+    def nodes(self) -> list[Node]:
+        """The nodes that are there now."""
+        ...
+
+    def submit(self, job: Job, nodes: Sequence[str] = ()) -> Handle:
+        """Start a job, a bundle on each of these nodes; with none named, where there is room."""
         ...
 
     def wait_any(self, handles: Sequence[Handle], timeout: float) -> list[tuple[Handle, list[Outcome]]]:
@@ -46,7 +50,10 @@ class InProcessBackend:
         self.capacity = capacity
         self._jobs: dict[Handle, Job] = {}
 
-    def submit(self, job: Job) -> Handle:
+    def nodes(self) -> list[Node]:
+        return [self.capacity]
+
+    def submit(self, job: Job, nodes: Sequence[str] = ()) -> Handle:
         self._jobs[job.id] = job
         return job.id
 

@@ -94,20 +94,14 @@ def started(actions: Actions) -> list[str]:
 
 
 def test_priority_goes_before_share_and_share_before_rank() -> None:
-    ready = [
-        gang("mine", 1, user="ann"),
-        gang("theirs", 1, user="ben", rank=3),
-        gang("urgent", 1, user="ann", priority=1),
-    ]
+    ready = [gang("mine", 1, user="ann"), gang("theirs", 1, user="ben", rank=3), gang("urgent", 1, user="ann", priority=1)]
     used = {"ann": 1e6}
     assert started(decide_all(Queue(ready), Cluster(nodes(3)), used)) == ["urgent", "theirs", "mine"]
 
 
 def test_users_take_turns_within_one_decision() -> None:
     ready = [gang(f"{user}{i}", 1, user=user) for user in ("ann", "ben") for i in range(8)]
-    assert (
-        sorted(name[:3] for name in started(decide_all(Queue(ready), Cluster(nodes(8))))) == ["ann"] * 4 + ["ben"] * 4
-    )
+    assert sorted(name[:3] for name in started(decide_all(Queue(ready), Cluster(nodes(8))))) == ["ann"] * 4 + ["ben"] * 4
 
 
 def test_running_work_counts_as_used() -> None:
@@ -150,10 +144,7 @@ def test_kinds_are_kept_apart_and_any_kind_takes_what_is_there() -> None:
 
 def test_an_excluded_node_gets_nothing_new() -> None:
     cluster = Cluster(nodes(2, 2), [on("old", 1, "n0")], excluded={"n0"})
-    assert decide_all(Queue([gang("a", 1), gang("b", 1), gang("c", 1)]), cluster).start == [
-        ("a", ("n1",)),
-        ("b", ("n1",)),
-    ]
+    assert decide_all(Queue([gang("a", 1), gang("b", 1), gang("c", 1)]), cluster).start == [("a", ("n1",)), ("b", ("n1",))]
     cluster.end("old")
     cluster.include("n0")
     assert len(decide_all(Queue([gang(n, 1) for n in "abcd"]), cluster).start) == 4
@@ -163,12 +154,7 @@ def test_reservation_and_reasons() -> None:
     busy = [on("x", 2, "n0", expected=600.0), on("y", 1, "n0", expected=6000.0)]
     cluster, now = Cluster(nodes(8), busy), 60.0
     wide = gang("wide", 7, 7)
-    ready = [
-        wide,
-        gang("long", 2, rank=1, expected=1000.0),
-        gang("short", 2, rank=1, expected=540.0),
-        gang("more", 4, rank=2),
-    ]
+    ready = [wide, gang("long", 2, rank=1, expected=1000.0), gang("short", 2, rank=1, expected=540.0), gang("more", 4, rank=2)]
     actions = decide_all(Queue(ready), cluster, now=now)
     assert started(actions) == ["short"]
     (kept,) = actions.reservations

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from s1sweep.errors import UserError
 from s1sweep.runtime.job import Job, Outcome, launch_here
 from s1sweep.runtime.policy import Capacity, Node
 from s1sweep.runtime.worker import execute
@@ -41,6 +42,20 @@ class Backend(Protocol):
 def lost(job: Job, message: str) -> list[Outcome]:
     """Outcomes of a job whose worker went away without a word."""
     return [Outcome(task.id, False, "worker_lost", message) for task in job.tasks]
+
+
+def check_capacity(capacity: Capacity, cpus: float, gpus: float) -> None:
+    """Raise UserError if one job asks for more than the whole cluster has."""
+    if gpus > capacity.gpus:
+        raise UserError(
+            f"placement asks for {gpus:g} GPUs for one job, the cluster has {capacity.gpus:g}. Lower "
+            "placement.gpus_per_engine or gpus_per_train_worker x train_workers, or use another cluster."
+        )
+    if cpus > capacity.cpus:
+        raise UserError(
+            f"placement asks for {cpus:g} CPUs for one job, the cluster has {capacity.cpus:g}. "
+            "Lower placement.threads or placement.train_workers."
+        )
 
 
 class InProcessBackend:

@@ -1,4 +1,4 @@
-"""The cluster as the policy sees it, kept up to date with the nodes that are there, without those that lose their jobs."""
+"""The cluster as the policy sees it: kept up to date with the nodes that are there, without those that lose jobs."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class Fleet:
             self.cluster = Cluster([*there.values(), *gone], self.cluster.running.values(), excluded)
 
     def ended(self, run: Running, stage: str, lost: bool) -> None:
-        """A job ended, or its worker was lost. Several of different stages in a row, and the node is excluded, unless it
-        is the last one: a stage that kills its worker anywhere says nothing about nodes.
+        """A job ended, or its worker was lost. Several of different stages in a row, and the node is excluded, unless
+        it is the last one: a stage that kills its worker anywhere says nothing about nodes.
         """
         if len(set(run.nodes)) != 1:
             return

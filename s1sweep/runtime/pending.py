@@ -1,6 +1,7 @@
-"""Ready stages as jobs that wait: those of one engine session together, small ones in batches, each for its best claimant.
+"""Ready stages as jobs that wait: those of one engine session together, small ones in batches.
 
-Keeps the policy's queue up to date. Knows what a kind of stage occupies; no backend, no records and no time.
+Each job counts for its best claimant. Keeps the policy's queue up to date. Knows what a kind of stage occupies; no
+backend, no records and no time.
 """
 
 from __future__ import annotations

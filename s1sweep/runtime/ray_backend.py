@@ -18,7 +18,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from s1sweep.errors import UserError
 from s1sweep.runtime import preemption
 from s1sweep.runtime.backend import Handle, lost
 from s1sweep.runtime.job import Job, Outcome, RankFunction, Resources
@@ -100,7 +99,7 @@ class RayBackend:
 
     @_whole
     def nodes(self) -> list[Node]:
-        """The nodes that are alive, by names that stay theirs. Decode workers are dealt out among those that can have one."""
+        """The nodes that are alive, by names that stay theirs. Decode workers are dealt out among those with room."""
         alive = sorted((found for found in self._ray.nodes() if found["Alive"]), key=lambda found: found["NodeID"])
         have = [found["Resources"] for found in alive]
         need = self._placement.gpus_per_engine
@@ -231,20 +230,6 @@ def _init_arguments(placement: Placement, cpus: int, temp: str) -> dict[str, Any
         "include_dashboard": False,
         "configure_logging": False,
     }
-
-
-def check_cluster(capacity: Capacity, cpus: float, gpus: float) -> None:
-    """Raise UserError if one job asks for more than the whole cluster has."""
-    if gpus > capacity.gpus:
-        raise UserError(
-            f"placement asks for {gpus:g} GPUs for one job, the cluster has {capacity.gpus:g}. Lower "
-            "placement.gpus_per_engine or gpus_per_train_worker x train_workers, or use another cluster."
-        )
-    if cpus > capacity.cpus:
-        raise UserError(
-            f"placement asks for {cpus:g} CPUs for one job, the cluster has {capacity.cpus:g}. "
-            "Lower placement.threads or placement.train_workers."
-        )
 
 
 def _execute(job: Job) -> list[Outcome]:

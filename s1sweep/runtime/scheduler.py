@@ -1,15 +1,15 @@
 """The scheduler: runs the union of works on a backend. Equal stages of several works run once and all get the result.
 
 A failed stage blocks only what needs it; what can be tried again by its class of failure is, as often as placement
-allows. What starts where, and what gives way, the policy says. Knows works, the store, the policy and the backend's verbs;
-knows neither Ray nor what a stage does.
+allows. What starts where, and what gives way, the policy says. Knows works, the store, the policy and the backend's
+verbs; knows neither Ray nor what a stage does.
 """
 
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -73,14 +73,16 @@ class Scheduler:
         self._live: dict[Handle, _Live] = {}
         self._elsewhere: set[str] = set()  # stages that another cluster is at work on
         self._watchdog = Watchdog()
-        self._looks = {
-            self._look_elsewhere: [ELSEWHERE, 0.0],
-            self._look_at_nodes: [ELSEWHERE, time.monotonic()],
-            self._look_at_jobs: [min(LOOK, placement.hang_after / 4), time.monotonic()],
-        }
+        now = time.monotonic()
+        self._looks: list[tuple[Callable[[], None], float]] = [
+            (self._look_elsewhere, ELSEWHERE),
+            (self._look_at_nodes, ELSEWHERE),
+            (self._look_at_jobs, min(LOOK, placement.hang_after / 4)),
+        ]
+        self._looked = [now - ELSEWHERE, now, now]
         self._actions: Actions | None = None
         self.fleet = Fleet(backend)
-        self.spent: Counter[str] = Counter()  # GPU-seconds of ended jobs by work
+        self.spent: defaultdict[str, float] = defaultdict(float)  # GPU-seconds of ended jobs by work
 
     # --- works
 
@@ -164,9 +166,9 @@ class Scheduler:
 
     def step(self, timeout: float) -> bool:
         """Start what can start, then wait up to `timeout` seconds for something to end. False if nothing moved."""
-        for look, times in self._looks.items():
-            if time.monotonic() - times[1] >= times[0]:
-                times[1] = time.monotonic()
+        for i, (look, every) in enumerate(self._looks):
+            if time.monotonic() - self._looked[i] >= every:
+                self._looked[i] = time.monotonic()
                 look()
         started = self._start()
         for progress in self._union.progress.values():

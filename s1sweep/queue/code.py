@@ -17,7 +17,7 @@ from typing import Any
 import s1sweep
 from s1sweep.identity import file_sha256
 from s1sweep.plan import Stage
-from s1sweep.store import Store
+from s1sweep.store import Store, code_version
 
 PLACES = ("path", "source", "tokenizer", "against")  # fields of specs that may name a file or folder
 SMALL = 64 << 20  # bytes; larger files stay where they are
@@ -37,6 +37,8 @@ def freeze(store: Store, extra: Path | None = None) -> str:
     name = total.hexdigest()[:16]
     for path, file in found.items():
         store.files.create(f"code/{name}/{path}", file.read_bytes())
+    if commit := code_version().get("commit"):
+        store.files.create(f"code/{name}/.git/HEAD", commit.encode())  # where records look for it
     return name
 
 

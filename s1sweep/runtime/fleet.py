@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import time
+from collections import Counter
+
 from s1sweep.runtime.backend import Backend
 from s1sweep.runtime.policy import Cluster, Node, Running
 
-FLAKY = 3  # different stages lost in a row on one node
+FLAKY = 3  # jobs in a row that were lost on a node
+REST = 10.0  # seconds in which a node that lost a job gets no other, so that this one is tried elsewhere; then twice that
 
 
 class Fleet:
@@ -14,7 +18,8 @@ class Fleet:
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self._there = {node.name: node for node in backend.nodes()}
-        self._lost: dict[str, list[str]] = {}
+        self._lost: Counter[str] = Counter()
+        self._rests: dict[str, float] = {}  # until when
         self.cluster = Cluster(self._there.values())
         self.flaky: set[str] = set()
 
@@ -31,23 +36,28 @@ class Fleet:
         if there != self._there or len(there) + len(gone) != len(self.cluster.nodes):
             self._there = there
             self.flaky &= there.keys()
-            excluded = {*self.flaky, *(node.name for node in gone)}
+            self._rests = {name: until for name, until in self._rests.items() if name in there}
+            excluded = {*self.flaky, *self._rests, *(node.name for node in gone)}
             self.cluster = Cluster([*there.values(), *gone], self.cluster.running.values(), excluded)
+        alone = not self.cluster.nodes.keys() - self.cluster.excluded
+        for name, until in list(self._rests.items()):
+            if alone or time.monotonic() >= until:
+                del self._rests[name]
+                self.cluster.include(name)
 
-    def ended(self, run: Running, stage: str, lost: bool) -> None:
-        """A job ended, or its worker was lost. Several of different stages in a row, and the node is excluded, unless
-        it is the last one: a stage that kills its worker anywhere says nothing about nodes.
-        """
+    def ended(self, run: Running, lost: bool) -> None:
+        """A job ended, or its worker was lost. A node that loses several in a row is excluded, unless it is the last."""
         if len(set(run.nodes)) != 1:
-            return
+            return  # a gang does not say which of its nodes it was
         node = run.nodes[0]
         if not lost:
-            self._lost.pop(node, None)
+            del self._lost[node]
             return
-        stages = self._lost.setdefault(node, [])
-        if stage not in stages:
-            stages.append(stage)
+        self._lost[node] += 1
         usable = self.cluster.nodes.keys() - self.cluster.excluded
-        if len(stages) >= FLAKY and node in usable and len(usable) > 1:
+        if node in usable and len(usable) > 1:
             self.cluster.exclude(node)
-            self.flaky.add(node)
+            if self._lost[node] >= FLAKY:
+                self.flaky.add(node)
+            else:
+                self._rests[node] = time.monotonic() + REST * self._lost[node]

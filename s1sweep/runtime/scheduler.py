@@ -270,7 +270,7 @@ class Scheduler:
         if live.group.shard is None:
             for outcome in outcomes:
                 ready += self._conclude(live, outcome)
-        self.fleet.ended(self._ended(live), live.first, lost)
+        self.fleet.ended(self._ended(live), lost)
         if live.group.shard is not None:
             self._wait_again(self._pending.through(live.group))
         self._put(ready)

@@ -1,4 +1,4 @@
-"""A stage for tests of the scheduler: writes one file, or fails as its spec says. As `tests.noop_gpu` it asks for GPUs."""
+"""A stage for tests of the scheduler: writes one file, or fails as its spec says."""
 
 from __future__ import annotations
 
@@ -52,9 +52,7 @@ def run(spec: Noop, inputs: Mapping[str, Path], out: Path, **_: Any) -> dict[str
     return {"name": spec.name}
 
 
-def stage(
-    name: str, *inputs: Stage, mode: str = "ok", mark: str = "", seconds: float = 0.0, kind: str = KIND
-) -> Stage:
+def stage(name: str, *inputs: Stage, mode: str = "ok", mark: str = "", seconds: float = 0.0, kind: str = KIND) -> Stage:
     spec = Noop(name=name, mode=mode, mark=mark, seconds=seconds)  # type: ignore[arg-type]
     named = {f"in{i}": s.id for i, s in enumerate(inputs)}
     hashed = payload(kind, spec, named, {}, {"noop": 1})

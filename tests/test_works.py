@@ -179,8 +179,9 @@ class Lossy:
 def test_a_node_that_loses_job_after_job_is_excluded(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fleet, "REST", 0.0)
     backend = Lossy("n0", "n0", "n1")
-    scheduler = Scheduler(Store(root), backend, HERE)
-    progress = scheduler.add(work("a", *(stage(f"s{i}") for i in range(12))))
+    patient = HERE.model_copy(update={"max_retries": 9})
+    scheduler = Scheduler(Store(root), backend, patient)
+    progress = scheduler.add(work("a", *(stage(f"s{i}") for i in range(12)), here=patient))
 
     def look() -> bool:
         scheduler.fleet.look()
@@ -240,7 +241,7 @@ def on_gpus(name: str, n: int, mark: Path, seconds: float, *inputs: Stage) -> li
 
 @pytest.mark.slow
 def test_two_users_three_sweeps_share_eight_gpus(root: Path, gpus: Backend) -> None:
-    """ann's small jobs and bob's gangs share by halves; what is urgent goes first; a gang of all eight is not starved."""
+    """ann's small jobs and bob's gangs share by halves; what is urgent goes first; a gang of eight is not starved."""
     mark = root.parent / "ran"
     scheduler = Scheduler(Store(root), gpus, HERE)
     (shared,) = on_gpus("shared", 1, mark, 0.1)
@@ -290,9 +291,7 @@ def test_a_removed_work_frees_its_gpus_at_once(root: Path, gpus: Backend, tmp_pa
 
 
 @pytest.mark.slow
-def test_a_job_that_gets_no_further_is_cancelled_and_tried_again(
-    root: Path, gpus: Backend, tmp_path: Path
-) -> None:
+def test_a_job_that_gets_no_further_is_cancelled_and_tried_again(root: Path, gpus: Backend, tmp_path: Path) -> None:
     quick = HERE.model_copy(update={"hang_after": 2.0, "max_retries": 1})
     once, always = stage("once", mode="hang_once", mark=str(tmp_path / "hung")), stage("always", mode="hang")
     scheduler = Scheduler(Store(root), gpus, quick)

@@ -14,7 +14,8 @@ KIND = "tests.noop_gpu"
 
 def _request(here: Placement) -> Request:
     workers = here.train_workers
-    return Request(0.1 * workers, here.gpus_per_train_worker * workers, bundles=workers)
+    gpus = here.gpus_per_train_worker * workers
+    return Request(0.1 * workers, gpus, bundles=workers, gpu_kind=here.gpu_kind)
 
 
 pending.REQUESTS[KIND] = _request

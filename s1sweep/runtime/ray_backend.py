@@ -86,7 +86,7 @@ class RayBackend:
         # A directory of our own: a stale marker of another cluster in the shared one would be joined (facts).
         self._temp = tempfile.mkdtemp(prefix="s1sweep-ray-", dir="/tmp")
         if self._owned:
-            ray.init(**_init_arguments(placement, cpus, self._temp))
+            self._begin(_init_arguments(placement, cpus, self._temp))
         found = ray.cluster_resources()
         self.capacity = Capacity(found.get("CPU", 0.0), found.get("GPU", 0.0), placement.engines)
         self._placement = placement
@@ -96,6 +96,17 @@ class RayBackend:
         self._busy: dict[Handle, tuple[_Place, Any]] = {}
         self._task = ray.remote(max_retries=0)(_execute)
         self._actor = ray.remote(max_restarts=0, max_task_retries=0)(_DecodeWorker)
+
+    def _begin(self, arguments: dict[str, Any]) -> None:
+        """Ray gives its own processes 30 s to start, which may be too few on a machine that is busy."""
+        for last in (False, False, True):
+            try:
+                self._ray.init(**arguments)
+                return
+            except Exception as error:  # Ray has no class for it
+                if last or "timed out during startup" not in str(error):
+                    raise
+                self._ray.shutdown()
 
     @_whole
     def nodes(self) -> list[Node]:

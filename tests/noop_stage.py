@@ -18,7 +18,7 @@ KIND = "tests.noop_stage"
 
 class Noop(Spec):
     name: str
-    mode: Literal["ok", "bug", "oom", "die", "die_once", "slow", "hang", "hang_once"] = "ok"
+    mode: Literal["ok", "bug", "oom", "die", "die_once", "slow", "wait", "hang", "hang_once"] = "ok"
     mark: str = ""
     seconds: float = 0.0
 
@@ -42,6 +42,8 @@ def run(spec: Noop, inputs: Mapping[str, Path], out: Path, **_: Any) -> dict[str
         time.sleep(600)
     if spec.mode == "slow":
         time.sleep(60)
+    while spec.mode == "wait" and not Path(spec.mark).exists():
+        time.sleep(0.1)
     time.sleep(spec.seconds)
     if spec.mode == "ok" and spec.mark:
         with open(spec.mark, "a") as f:

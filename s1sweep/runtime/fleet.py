@@ -9,7 +9,7 @@ from s1sweep.runtime.backend import Backend
 from s1sweep.runtime.policy import Cluster, Node, Running
 
 FLAKY = 3  # jobs in a row that were lost on a node
-REST = 10.0  # seconds in which a node that lost a job gets no other, so that this one is tried elsewhere; then twice that
+REST = 10.0  # seconds without jobs for a node that lost one, so that it is tried elsewhere; twice that the next time
 
 
 class Fleet:

@@ -46,7 +46,7 @@ class Fleet:
                 self.cluster.include(name)
 
     def ended(self, run: Running, lost: bool) -> None:
-        """A job ended, or its worker was lost. A node that loses several in a row is excluded, unless it is the last."""
+        """A job ended or was lost. A node that loses several in a row is excluded, unless it is the last."""
         if len(set(run.nodes)) != 1:
             return  # a gang does not say which of its nodes it was
         node = run.nodes[0]

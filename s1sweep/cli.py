@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from s1sweep import __version__, simulate_cli, store_cli
+from s1sweep import __version__, queue_cli, simulate_cli, store_cli
 from s1sweep.errors import SweepFailed, UserError
 
 ROOT = click.option(
@@ -278,12 +278,22 @@ def data(sweep: str | None, out: str | None, root: str) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @ROOT
 def status(sweep: str | None, as_json: bool, root: str) -> None:
-    """Stages of a sweep: done, running, failed, waiting."""
+    """Stages of a sweep: done, running, failed, waiting; and how its submissions stand."""
     from s1sweep import inspection
+    from s1sweep.queue import view
     from s1sweep.store import Store
 
-    found = inspection.status(Store(root).sweep(sweep))
-    click.echo(json.dumps(found, indent=1) if as_json else inspection.status_text(found))
+    store = Store(root)
+    found = inspection.status(store.sweep(sweep))
+    found["queue"] = [r for r in view.gather(store, everything=True)["submissions"] if r["sweep"] == found["sweep"]]
+    if as_json:
+        click.echo(json.dumps(found, indent=1))
+        return
+    click.echo(inspection.status_text(found))
+    for r in found["queue"]:
+        click.echo(f"submission {r['id']} of {r['user']}: {r['phase']}, priority {r['priority']}")
+        for job, why in r["why"].items():
+            click.echo(f"  {job}: {why}")
 
 
 @main.command()
@@ -305,6 +315,8 @@ def ls(as_json: bool, root: str) -> None:
 def launch(command: tuple[str, ...], overrides: Sequence[str], dry_run: bool) -> None:
     """Get a cluster and run COMMAND on its head: s1sweep launch slurm launcher.nodes=2 -- s1sweep run -m ...
 
+    Without COMMAND it serves the store's queue (docs/queue.md).
+
     OVERRIDES are slurm, kuberay, skypilot or ray_job, and Hydra's: launcher.FIELD=value, placement=... (docs/launchers)
     """
     from s1sweep import launchers
@@ -314,6 +326,10 @@ def launch(command: tuple[str, ...], overrides: Sequence[str], dry_run: bool) ->
     named = [f"launcher={o}" if "=" not in o and not o.startswith("-") and o.isidentifier() else o for o in overrides]
     config = launch_config(named)
     check_placement(config.launcher, config.placement)
+    command = command or (
+        *("s1sweep", "serve", f"placement={config.placement.name}"),
+        *("placement.ray_address=auto", f"placement.root={config.launcher.root}"),
+    )
     if dry_run:
         click.echo(launchers.render(config.launcher, command), nl=False)
         return
@@ -335,6 +351,8 @@ def explain(stage: str, root: str) -> None:
 
 main.add_command(store_cli.store)
 main.add_command(simulate_cli.simulate)
+for command in queue_cli.COMMANDS:
+    main.add_command(command)
 
 
 def _write_frame(sweep: Any, parquet: str | None, readouts: bool) -> None:

@@ -16,8 +16,8 @@ from typing import Any
 
 from s1sweep.costmodel import CostModel, Fit
 from s1sweep.plan import Plan, Stage
+from s1sweep.runtime.pending import request
 from s1sweep.runtime.policy import Node
-from s1sweep.runtime.scheduler import request
 from s1sweep.simulation import Work, simulate, work_of
 from s1sweep.spec import DecodeStage, Placement, PoolSpec, PoolStage, SelectStage, SftSpec, TaskSpec, TrainStage
 from s1sweep.tasks import question_count

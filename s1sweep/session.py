@@ -22,11 +22,13 @@ from s1sweep.errors import UserError
 from s1sweep.estimate import Estimate, estimate, train_notes
 from s1sweep.identity import digest
 from s1sweep.plan import Cell, Plan, Stage
-from s1sweep.runtime.backend import Backend, InProcessBackend
+from s1sweep.queue.submission import Submissions
+from s1sweep.runtime.backend import Backend, InProcessBackend, check_capacity
 from s1sweep.runtime.display import Display
 from s1sweep.runtime.job import Outcome
+from s1sweep.runtime.pending import request
 from s1sweep.runtime.policy import Capacity
-from s1sweep.runtime.scheduler import Scheduler, request
+from s1sweep.runtime.scheduler import Scheduler
 from s1sweep.spec import CellConfig, CurateStage, GrpoSpec, Placement, ServerDomainsSpec, SftSpec
 from s1sweep.store import Store, Sweep
 from s1sweep.tasks import questions
@@ -82,9 +84,7 @@ class Session:
         cells = [self.plan.add(pins.pinned(config.cell, known), axes_of(config)) for config in configs]
         if not self.run:
             return [CellReturn(None, None) for _ in cells]
-        pins.refuse_unpinned(cell.spec for cell in cells)
-        for cell in cells:
-            questions(cell.spec.task)  # a task that cannot be read must stop the run before it trains
+        self.check()
         self._keys()
         self._open()
         self.sweep.add(cell.as_json() for cell in cells)
@@ -104,6 +104,12 @@ class Session:
 
     def train_notes(self) -> list[str]:
         return train_notes(self.plan, self.missing(), self.placement)
+
+    def check(self) -> None:
+        """Refuse what could be planned and cannot be run: hub names without a commit, tasks that cannot be read."""
+        pins.refuse_unpinned(cell.spec for cell in self.plan.cells)
+        for cell in self.plan.cells:
+            questions(cell.spec.task)
 
     # --- running
 
@@ -167,13 +173,25 @@ class Session:
         if self._opened:
             return
         self._feasible()
-        self._exit.enter_context(self.store.scheduler_lock(self.placement.cluster))
+        self._lock()
         self._leases = self._exit.enter_context(self.store.leases(self.placement.cluster))
         if self.force:
             self._withdraw(self.force)
         claims = [claim.model_dump(mode="json") for claim in self.config.claims]
         self.sweep.open(self.config.notes, self.config.tags, claims)
         self._opened = True
+
+    def _lock(self) -> None:
+        try:
+            self._exit.enter_context(self.store.scheduler_lock(self.placement.cluster))
+        except UserError as error:
+            if (said := Submissions(self.store).service(self.placement.cluster)) is None:
+                raise
+            raise UserError(
+                f"placement.root={self.store.url!r} is served by a queue service (pid {said['pid']} on "
+                f"{said['host']}). Give it this work with `s1sweep submit` and the same overrides, or run it on "
+                "another placement.root, or as another placement.cluster."
+            ) from error
 
     def _withdraw(self, prefix: str) -> None:
         """Take back a stage's record and those of all that hangs on it."""
@@ -209,19 +227,11 @@ class Session:
 
     def _start_backend(self) -> Backend:
         if self._backend is None:
-            if self.placement.backend == "inprocess":
-                self._backend = InProcessBackend(
-                    Capacity(cpus=self.placement.threads, gpus=self.placement.gpus, engines=1)
-                )
-            else:
-                from s1sweep.runtime.ray_backend import RayBackend, check_cluster
-
-                backend = RayBackend(self.placement, self.placement.cpus or os.cpu_count() or 1)
-                self._exit.callback(backend.close)
-                for kind in ("train", "decode"):
-                    need = request(kind, self.placement)
-                    check_cluster(backend.capacity, need.cpus, need.gpus)
-                self._backend = backend
+            self._backend = start_backend(self.placement)
+            self._exit.callback(self._backend.close)
+            for kind in ("train", "decode"):
+                need = request(kind, self.placement)
+                check_capacity(self._backend.capacity, need.cpus, need.gpus)
         return self._backend
 
     def _answer(self, cell: Cell, objective: str) -> CellReturn:
@@ -240,3 +250,12 @@ def _check_training(config: CellConfig) -> None:
         train = train.sft or train
     if isinstance(train, SftSpec):
         split_batch(train.batch_size, here.train_workers, here.micro_batch)
+
+
+def start_backend(placement: Placement) -> Backend:
+    """This process, a Ray of its own, or the cluster at `placement.ray_address`."""
+    if placement.backend == "inprocess":
+        return InProcessBackend(Capacity(cpus=placement.threads, gpus=placement.gpus, engines=1))
+    from s1sweep.runtime.ray_backend import RayBackend
+
+    return RayBackend(placement, placement.cpus or os.cpu_count() or 1)

@@ -40,9 +40,9 @@ LAYERS = [
         "s1sweep.simulation",
     ],
     ["s1sweep.tracking"],
-    ["s1sweep.analysis.wandb_report", "s1sweep.analysis.wandb_save"],
+    ["s1sweep.analysis.wandb_report", "s1sweep.analysis.wandb_save", "s1sweep.queue.mirror"],
     ["s1sweep.session"],
-    ["s1sweep.store_cli", "s1sweep.simulate_cli"],
+    ["s1sweep.store_cli", "s1sweep.queue_cli", "s1sweep.simulate_cli"],
     ["s1sweep.cli"],
 ]
 HOMES = {
@@ -63,7 +63,7 @@ HOMES = {
     ],
     "matplotlib": ["s1sweep.analysis.plots"],
     "jinja2": ["s1sweep.analysis.report", "s1sweep.analysis.datacards"],
-    "click": ["s1sweep.cli", "s1sweep.store_cli", "s1sweep.simulate_cli"],
+    "click": ["s1sweep.cli", "s1sweep.store_cli", "s1sweep.queue_cli", "s1sweep.simulate_cli"],
     "fsspec": ["s1sweep.objects"],
 }
 FILES = sorted(

@@ -1,6 +1,7 @@
 """The code that a submission runs with, frozen in the store: a later edit changes nothing that is queued.
 
-    code/<digest>/...    the package's files, and those of a project's own folders
+    code/<digest>/...             the package's files, and those of a project's own folders
+    code/inputs/<digest>/<name>   small files that specs name: questions, rules, pools of one's own
 
 Workers find it first on their path. Knows files; not what is in them.
 """
@@ -9,11 +10,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import s1sweep
-from s1sweep.store import Store
+from s1sweep.identity import file_sha256
+from s1sweep.plan import Stage
+from s1sweep.store import Store, code_version
 
+PLACES = ("path", "source", "tokenizer", "against")  # fields of specs that may name a file or folder
+SMALL = 64 << 20  # bytes; larger files stay where they are
 LEFT_OUT = {"__pycache__", ".git", "tests"}
 PACKAGES = ("s1sweep", "hydra_plugins")
 
@@ -30,6 +37,8 @@ def freeze(store: Store, extra: Path | None = None) -> str:
     name = total.hexdigest()[:16]
     for path, file in found.items():
         store.files.create(f"code/{name}/{path}", file.read_bytes())
+    if commit := code_version().get("commit"):
+        store.files.create(f"code/{name}/.git/HEAD", commit.encode())  # where records look for it
     return name
 
 
@@ -41,6 +50,30 @@ def thaw(store: Store, name: str) -> Path:
             local.parent.mkdir(parents=True, exist_ok=True)
             local.write_bytes(store.files.read(f"code/{name}/{path}") or b"")
     return store.files.local / "code" / name
+
+
+def freeze_inputs(store: Store, stage: Stage) -> Stage:
+    """The stage with what it reads named in full: small files by their copy in the store, others where they lie.
+
+    Under a URL nothing is copied: a path must lie where the workers see it. No id changes, since no path is hashed.
+    """
+    said = stage.spec.model_dump(mode="json")
+    named = _named(store, said, False)
+    return stage if named == said else replace(stage, spec=type(stage.spec).model_validate(named))
+
+
+def _named(store: Store, value: Any, place: bool) -> Any:
+    if isinstance(value, dict):
+        return {name: _named(store, part, name in PLACES) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_named(store, part, place) for part in value]
+    if not place or not isinstance(value, str) or not (found := Path(value).expanduser()).exists():
+        return value
+    if found.is_dir() or found.stat().st_size > SMALL or "://" in store.url:
+        return str(found.absolute())
+    name = f"code/inputs/{file_sha256(found)[:16]}/{found.name}"
+    store.files.create(name, found.read_bytes())
+    return str(store.files.local / name)
 
 
 def _files(folder: Path) -> Iterator[tuple[str, Path]]:

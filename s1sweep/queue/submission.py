@@ -3,7 +3,9 @@
     queue/<id>/submission.json    made once, whole: the plan, where it runs, whose it is, the code that it runs with
     queue/<id>/orders/<time>      cancel, priority, pause or resume: by whom; the newest of a kind holds
     queue/<id>/state.json         what the service last said
+    queue/<id>/tracking.json      what the W&B mirror said, when it was done
     queue/service.json            the service itself: where it runs, its last sign of life, what its cluster has
+    queue/usage.json              GPU-seconds by user, so that shares survive a new start
 
 A later edit of code or config changes nothing that is queued. Knows plans and files; no scheduler, and no Ray.
 """
@@ -28,7 +30,7 @@ from s1sweep.store import Store
 
 FORMAT = 1
 QUEUE = "queue"
-SERVICE = f"{QUEUE}/service.json"
+MAIN = "main"  # the cluster whose files have no name in theirs
 SILENT = 60.0  # seconds without a sign of life after which a service counts as gone
 
 Verb = Literal["cancel", "priority", "pause", "resume"]
@@ -92,7 +94,10 @@ class Standing:
 
 @dataclass(frozen=True)
 class State:
-    """What the service says of a submission. `why`: for each waiting job, what it waits for."""
+    """What the service says of a submission, in numbers of stages. `done` counts those that were there before;
+    `failed` has a message for each, `why` says for each waiting job what it waits for, `by` who cancelled. It was
+    taken up at `began`, with `had` stages done.
+    """
 
     phase: Phase = "queued"
     at: float = 0.0
@@ -103,6 +108,13 @@ class State:
     blocked: int = 0
     gpu_seconds: float = 0.0
     why: Mapping[str, str] = field(default_factory=dict)
+    by: str | None = None
+    began: float = 0.0
+    had: int = 0
+
+    @property
+    def over(self) -> bool:
+        return self.phase in ("done", "failed", "cancelled")
 
 
 class Submissions:
@@ -167,6 +179,11 @@ class Submissions:
     def say(self, submission: Submission, state: State) -> None:
         self._files.replace(f"{QUEUE}/{submission.id}/state.json", json.dumps(asdict(state)).encode())
 
+    def refuse(self, name: str, message: str) -> None:
+        """Say of a submission that it cannot be taken up at all."""
+        state = State("failed", time.time(), failed={"submission": message})
+        self._files.replace(f"{QUEUE}/{name}/state.json", json.dumps(asdict(state)).encode())
+
     def state(self, submission: Submission) -> State:
         data = self._files.read(f"{QUEUE}/{submission.id}/state.json")
         if data is None:
@@ -174,16 +191,47 @@ class Submissions:
         said = json.loads(data)
         return State(**{**said, "running": tuple(said["running"])})
 
-    def beat(self, **about: Any) -> None:
-        """A sign of life of the service, with what its cluster has."""
-        said = {"host": socket.gethostname(), "user": user(), "at": time.time(), **about}
-        self._files.replace(SERVICE, json.dumps(said).encode())
+    def publish(self, name: str, lines: Sequence[str]) -> None:
+        """Note that a submission's mirror is up to date, and what it said."""
+        self._files.replace(f"{QUEUE}/{name}/tracking.json", json.dumps({"lines": list(lines)}).encode())
 
-    def service(self) -> dict[str, Any] | None:
+    def published(self, name: str) -> list[str] | None:
+        """What the mirror said; None if it was not brought up to date yet."""
+        data = self._files.read(f"{QUEUE}/{name}/tracking.json")
+        return json.loads(data)["lines"] if data else None
+
+    def beat(self, cluster: str = MAIN, **about: Any) -> None:
+        """A sign of life of a cluster's service, with what it has."""
+        said = {"cluster": cluster, "host": socket.gethostname(), "user": user(), "at": time.time(), **about}
+        self._files.replace(_of_cluster("service", cluster), json.dumps(said).encode())
+
+    def last_word(self, cluster: str = MAIN) -> dict[str, Any] | None:
+        """What the service of a cluster last said of itself, however long ago."""
+        data = self._files.read(_of_cluster("service", cluster))
+        return json.loads(data) if data else None
+
+    def service(self, cluster: str = MAIN) -> dict[str, Any] | None:
         """What the service last said of itself; None if it is gone or has not been heard of for a while."""
-        data = self._files.read(SERVICE)
-        said = json.loads(data) if data else None
-        return said if said and time.time() - said["at"] < SILENT else None
+        said = self.last_word(cluster)
+        return said if said and said.get("up", True) and time.time() - said["at"] < SILENT else None
+
+    def services(self) -> list[dict[str, Any]]:
+        """The last words of all clusters' services."""
+        files = sorted(name for name in self._files.tree(QUEUE) if "/" not in name and name.startswith("service"))
+        return [json.loads(data) for name in files if (data := self._files.read(f"{QUEUE}/{name}"))]
+
+    def keep_usage(self, usage: Mapping[str, float], cluster: str = MAIN) -> None:
+        said = {"at": time.time(), "gpu_seconds": dict(usage)}
+        self._files.replace(_of_cluster("usage", cluster), json.dumps(said).encode())
+
+    def usage(self, cluster: str = MAIN) -> tuple[dict[str, float], float]:
+        """GPU-seconds by user, and as of when."""
+        said = json.loads(self._files.read(_of_cluster("usage", cluster)) or b'{"at": 0.0, "gpu_seconds": {}}')
+        return said["gpu_seconds"], said["at"]
+
+
+def _of_cluster(what: str, cluster: str) -> str:
+    return f"{QUEUE}/{what}.json" if cluster == MAIN else f"{QUEUE}/{what}-{cluster}.json"
 
 
 def user() -> str:

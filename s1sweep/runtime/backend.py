@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from s1sweep.errors import UserError
 from s1sweep.runtime.job import Job, Outcome, launch_here
-from s1sweep.runtime.policy import Capacity
+from s1sweep.runtime.policy import Capacity, Node
 from s1sweep.runtime.worker import execute
 
 Handle = str
@@ -15,10 +16,14 @@ Handle = str
 class Backend(Protocol):
     """Carries jobs to workers. Knows nothing of plans and records."""
 
-    capacity: Capacity
+    capacity: Capacity  # of all nodes together
 
-    def submit(self, job: Job) -> Handle:
-        """Start a job."""
+    def nodes(self) -> list[Node]:
+        """The nodes that are there now."""
+        ...
+
+    def submit(self, job: Job, nodes: Sequence[str] = ()) -> Handle:
+        """Start a job, a bundle on each of these nodes; with none named, where there is room."""
         ...
 
     def wait_any(self, handles: Sequence[Handle], timeout: float) -> list[tuple[Handle, list[Outcome]]]:
@@ -39,6 +44,20 @@ def lost(job: Job, message: str) -> list[Outcome]:
     return [Outcome(task.id, False, "worker_lost", message) for task in job.tasks]
 
 
+def check_capacity(capacity: Capacity, cpus: float, gpus: float) -> None:
+    """Raise UserError if one job asks for more than the whole cluster has."""
+    if gpus > capacity.gpus:
+        raise UserError(
+            f"placement asks for {gpus:g} GPUs for one job, the cluster has {capacity.gpus:g}. Lower "
+            "placement.gpus_per_engine or gpus_per_train_worker x train_workers, or use another cluster."
+        )
+    if cpus > capacity.cpus:
+        raise UserError(
+            f"placement asks for {cpus:g} CPUs for one job, the cluster has {capacity.cpus:g}. "
+            "Lower placement.threads or placement.train_workers."
+        )
+
+
 class InProcessBackend:
     """Runs one job at a time in this process, when someone waits for it."""
 
@@ -46,7 +65,10 @@ class InProcessBackend:
         self.capacity = capacity
         self._jobs: dict[Handle, Job] = {}
 
-    def submit(self, job: Job) -> Handle:
+    def nodes(self) -> list[Node]:
+        return [self.capacity]
+
+    def submit(self, job: Job, nodes: Sequence[str] = ()) -> Handle:
         self._jobs[job.id] = job
         return job.id
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from s1sweep.runtime.preemption import mind
+from s1sweep.runtime.preemption import heeding, mind
 from s1sweep.spec import Spec
 
-FailureKind = Literal["bug", "out_of_memory", "worker_lost", "preempted", "cancelled", "store"]
+FailureKind = Literal["bug", "out_of_memory", "worker_lost", "hung", "preempted", "cancelled", "store"]
 
 
 @dataclass(frozen=True)
@@ -55,11 +55,15 @@ class Resources:
     kv_cache_mb: int | None = None
     traces: str | None = None  # where decoded blocks are kept; None keeps none
     shard: tuple[int, int] | None = None  # decode this share of the questions: (number, of how many)
+    nodes: tuple[str, ...] = ()  # where each rank of a training goes, as its backend calls nodes; empty: anywhere
 
 
 @dataclass(frozen=True)
 class Job:
-    """Stages that run together in one worker: one training, one grading, or all that one engine session serves."""
+    """Stages that run together in one worker: one training, one grading, or all that one engine session serves.
+
+    `code` is a folder that comes first on the worker's path.
+    """
 
     id: str
     kind: str
@@ -67,6 +71,7 @@ class Job:
     request: Request
     resources: Resources
     root: str
+    code: str | None = None
 
 
 @dataclass(frozen=True)
@@ -90,7 +95,8 @@ def launch_here(fn: RankFunction, config: dict[str, Any], resources: Resources) 
         raise ValueError("placement.train_workers > 1 needs placement.backend=ray")
     before = mind()
     try:
-        fn(config)
+        with heeding(config):
+            fn(config)
     finally:
         if before is not None:
             signal.signal(signal.SIGTERM, before)

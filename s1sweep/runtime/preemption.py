@@ -1,15 +1,25 @@
-"""SIGTERM with grace: who is told to go finishes the step, saves, and raises `Preempted`.
+"""Asked to go, with grace: by SIGTERM, or by a stop file in the stage's folder, which reaches a worker on any node.
 
-A signal handler can only be set in a process's main thread; `mind` is called there by whoever launches ranks.
+Who is asked finishes the step, saves, and raises `Preempted`. A signal handler can only be set in a process's main
+thread; `mind` is called there by whoever launches ranks, and `heeding` where a rank runs.
 """
 
 from __future__ import annotations
 
 import signal
 import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+STOP = "stop"
+EVERY = 2.0  # seconds between looks at the stop file
+
 _asked = threading.Event()
+_file: Path | None = None
+_looked = 0.0
 
 
 class Preempted(Exception):
@@ -24,5 +34,22 @@ def mind() -> Any:
     return signal.signal(signal.SIGTERM, lambda *_: _asked.set())
 
 
+@contextmanager
+def heeding(config: Mapping[str, Any]) -> Iterator[None]:
+    """A rank of an attempt that writes in `config["out"]` heeds the stop file beside it."""
+    global _file, _looked
+    _file, _looked = (Path(config["out"]).parent / STOP if "out" in config else None), 0.0
+    try:
+        yield
+    finally:
+        _file = None
+
+
 def asked() -> bool:
+    """Whether to go. Cheap enough for every step."""
+    global _looked
+    if _file is not None and not _asked.is_set() and time.monotonic() - _looked >= EVERY:
+        _looked = time.monotonic()
+        if _file.exists():
+            _asked.set()
     return _asked.is_set()

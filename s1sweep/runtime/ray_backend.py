@@ -14,14 +14,14 @@ import tempfile
 import threading
 import uuid
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from s1sweep.errors import UserError
 from s1sweep.runtime import preemption
 from s1sweep.runtime.backend import Handle, lost
 from s1sweep.runtime.job import Job, Outcome, RankFunction, Resources
-from s1sweep.runtime.policy import Capacity
+from s1sweep.runtime.policy import Capacity, Node
 from s1sweep.runtime.worker import classify, execute, log_to
 from s1sweep.spec import Placement
 from s1sweep.store import LOG
@@ -38,6 +38,9 @@ _ENV = {
 }
 
 
+KIND_LABEL = "ray.io/accelerator-type"
+NODE_LABEL = "ray.io/node-id"
+_Place = tuple[tuple[str, ...], float, str | None]  # node, GPUs and code of a decode worker
 _Call = TypeVar("_Call", bound=Callable[..., Any])
 
 
@@ -83,27 +86,84 @@ class RayBackend:
         # A directory of our own: a stale marker of another cluster in the shared one would be joined (facts).
         self._temp = tempfile.mkdtemp(prefix="s1sweep-ray-", dir="/tmp")
         if self._owned:
-            ray.init(**_init_arguments(placement, cpus, self._temp))
+            self._begin(_init_arguments(placement, cpus, self._temp))
         found = ray.cluster_resources()
         self.capacity = Capacity(found.get("CPU", 0.0), found.get("GPU", 0.0), placement.engines)
+        self._placement = placement
+        self._names: dict[str, str] = {}  # of nodes, by Ray's id
         self._jobs: dict[Handle, tuple[Job, Any]] = {}
-        self._idle: list[Any] = []
-        self._busy: dict[Handle, Any] = {}
+        self._idle: dict[_Place, list[Any]] = {}
+        self._busy: dict[Handle, tuple[_Place, Any]] = {}
         self._task = ray.remote(max_retries=0)(_execute)
         self._actor = ray.remote(max_restarts=0, max_task_retries=0)(_DecodeWorker)
 
+    def _begin(self, arguments: dict[str, Any]) -> None:
+        """Ray gives its own processes 30 s to start, which may be too few on a machine that is busy."""
+        for last in (False, False, True):
+            try:
+                self._ray.init(**arguments)
+                return
+            except Exception as error:  # Ray has no class for it
+                if last or "timed out during startup" not in str(error):
+                    raise
+                self._ray.shutdown()
+
     @_whole
-    def submit(self, job: Job) -> Handle:
+    def nodes(self) -> list[Node]:
+        """The nodes that are alive, by names that stay theirs. Decode workers are dealt out among those with room."""
+        alive = sorted((found for found in self._ray.nodes() if found["Alive"]), key=lambda found: found["NodeID"])
+        have = [found["Resources"] for found in alive]
+        need = self._placement.gpus_per_engine
+        able = [i for i, some in enumerate(have) if some.get("GPU", 0.0) >= need and some.get("CPU", 0.0)]
+        engines = [0] * len(alive)
+        for i in range(self._placement.engines if able else 0):
+            engines[able[i % len(able)]] += 1
+        return [
+            Node(
+                cpus=some.get("CPU", 0.0),
+                gpus=some.get("GPU", 0.0),
+                engines=n,
+                gpu_kind=self._gpu_kind(found) if some.get("GPU") else None,
+                name=self._name(found),
+            )
+            for found, some, n in zip(alive, have, engines, strict=True)
+        ]
+
+    def _gpu_kind(self, found: dict[str, Any]) -> str | None:
+        """As Ray labels or detects it, or else as the placement says."""
+        label = found.get("Labels", {}).get(KIND_LABEL)
+        seen = next(
+            (name.partition(":")[2] for name in found["Resources"] if name.startswith("accelerator_type:")), None
+        )
+        return label or seen or self._placement.gpu_kind
+
+    def _name(self, found: dict[str, Any]) -> str:
+        """The node's own name; with a part of its id where another node has, or had, that name."""
+        name, key = found.get("NodeName") or found["NodeManagerAddress"], found["NodeID"]
+        if key not in self._names:
+            self._names[key] = f"{name}-{key[:6]}" if name in self._names.values() else name
+        return self._names[key]
+
+    @_whole
+    def submit(self, job: Job, nodes: Sequence[str] = ()) -> Handle:
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        ids = tuple(next(key for key, name in self._names.items() if name == node) for node in nodes)
+        options: dict[str, Any] = {"runtime_env": _runtime_env(job.code)} if job.code else {}
+        if ids:
+            options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(node_id=ids[0], soft=False)
+            job = replace(job, resources=replace(job.resources, nodes=ids))
         if job.kind == "decode":
-            actor = self._idle.pop() if self._idle else self._new_actor(job)
-            self._busy[job.id] = actor
+            place = ids[:1], job.request.gpus, job.code
+            actor = self._engine(place, options)
+            self._busy[job.id] = place, actor
             ref = actor.execute.remote(job)
         else:
             if job.request.gpus:
                 self._release_idle()
             # A training's workers take their own share; its driver only waits.
-            cpus = 0 if job.kind == "train" else job.request.cpus
-            ref = self._task.options(num_cpus=cpus, name=job.id).remote(job)
+            cpus, gpus = (0.0, 0.0) if job.kind == "train" else (job.request.cpus, job.request.gpus)
+            ref = self._task.options(num_cpus=cpus, num_gpus=gpus, name=job.id, **options).remote(job)
         self._jobs[job.id] = (job, ref)
         return job.id
 
@@ -119,20 +179,20 @@ class RayBackend:
 
     def _collect(self, handle: Handle) -> list[Outcome]:
         job, ref = self._jobs.pop(handle)
-        actor = self._busy.pop(handle, None)
+        place, actor = self._busy.pop(handle, (None, None))
         try:
             outcomes = self._ray.get(ref)
         except self._ray.exceptions.RayError as error:
             # The worker died, or the job could not even start; what it published stands.
             return lost(job, f"{type(error).__name__}: {str(error).strip().splitlines()[0]}")
-        if actor is not None:
-            self._idle.append(actor)
+        if place is not None:
+            self._idle.setdefault(place, []).append(actor)
         return outcomes
 
     @_whole
     def cancel(self, handle: Handle) -> None:
         job, ref = self._jobs.pop(handle, (None, None))
-        actor = self._busy.pop(handle, None)
+        _, actor = self._busy.pop(handle, (None, None))
         if actor is not None:
             self._ray.kill(actor)
         elif job is not None:
@@ -147,14 +207,24 @@ class RayBackend:
             self._ray.shutdown()
         shutil.rmtree(self._temp, ignore_errors=True)
 
-    def _new_actor(self, job: Job) -> Any:
+    def _engine(self, place: _Place, options: dict[str, Any]) -> Any:
+        """A decode worker whose engine is warm, if there is one for this place; else those that idle make room."""
+        if idle := self._idle.get(place):
+            return idle.pop()
+        self._release_idle()
         # An idle engine must not hold a CPU against the scheduler's own count; a GPU it really occupies.
-        return self._actor.options(num_cpus=0, num_gpus=job.request.gpus).remote()
+        return self._actor.options(num_cpus=0, num_gpus=place[1], **options).remote()
 
     def _release_idle(self) -> None:
-        for actor in self._idle:
+        for actor in (actor for idle in self._idle.values() for actor in idle):
             self._ray.kill(actor)
         self._idle.clear()
+
+
+def _runtime_env(code: str) -> dict[str, Any]:
+    """Frozen code comes before what is installed, in processes of its own."""
+    path = os.pathsep.join(part for part in (code, os.environ.get("PYTHONPATH", "")) if part)
+    return {"env_vars": {"PYTHONPATH": path}}
 
 
 def _init_arguments(placement: Placement, cpus: int, temp: str) -> dict[str, Any]:
@@ -171,20 +241,6 @@ def _init_arguments(placement: Placement, cpus: int, temp: str) -> dict[str, Any
         "include_dashboard": False,
         "configure_logging": False,
     }
-
-
-def check_cluster(capacity: Capacity, cpus: float, gpus: float) -> None:
-    """Raise UserError if one job asks for more than the whole cluster has."""
-    if gpus > capacity.gpus:
-        raise UserError(
-            f"placement asks for {gpus:g} GPUs for one job, the cluster has {capacity.gpus:g}. Lower "
-            "placement.gpus_per_engine or gpus_per_train_worker x train_workers, or use another cluster."
-        )
-    if cpus > capacity.cpus:
-        raise UserError(
-            f"placement asks for {cpus:g} CPUs for one job, the cluster has {capacity.cpus:g}. "
-            "Lower placement.threads or placement.train_workers."
-        )
 
 
 def _execute(job: Job) -> list[Outcome]:
@@ -214,6 +270,8 @@ def launch_ranks(fn: RankFunction, config: dict[str, Any], resources: Resources)
                 num_workers=resources.train_workers,
                 use_gpu=gpus > 0,
                 resources_per_worker={"CPU": resources.threads, **({"GPU": gpus} if gpus else {})},
+                # Each rank on the node that the policy gave it.
+                label_selector=[{NODE_LABEL: node} for node in resources.nodes] or None,
             ),
             # A fresh name: Ray Train silently resumes an old run of the same name (facts).
             run_config=RunConfig(
@@ -251,5 +309,5 @@ def _mind() -> None:
 
 
 def _rank(loop: dict[str, Any]) -> None:
-    with log_to(Path(loop["config"]["out"]) / LOG, own_process=True):
+    with log_to(Path(loop["config"]["out"]) / LOG, own_process=True), preemption.heeding(loop["config"]):
         loop["fn"](loop["config"])

@@ -1,83 +1,59 @@
-"""The scheduler: runs the stages of a plan on a backend until nothing more can run.
+"""The scheduler: runs the union of works on a backend. Equal stages of several works run once and all get the result.
 
-A failed stage blocks only what needs it. What can be tried again by its class of failure is, as often as placement
-allows.
-Knows plans, the store, the policy and the three verbs; knows neither Ray nor what a stage does.
+A failed stage blocks only what needs it; what can be tried again by its class of failure is, as often as placement
+allows. What starts where, and what gives way, the policy says. Knows works, the store, the policy and the backend's
+verbs; knows neither Ray nor what a stage does.
 """
 
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from s1sweep.leases import Leases
 from s1sweep.plan import Stage
 from s1sweep.runtime.backend import Backend, Handle
-from s1sweep.runtime.job import Job, Outcome, Request, Resources, Task
-from s1sweep.runtime.policy import Cluster, Queue, Running, Waiting, decide
+from s1sweep.runtime.faults import MEMORY, Retries, Watchdog
+from s1sweep.runtime.fleet import Fleet
+from s1sweep.runtime.job import Outcome
+from s1sweep.runtime.pending import RANK, Group, Pending, preemptible, request, resources
+from s1sweep.runtime.policy import Actions, Ledger, Running, decide
+from s1sweep.runtime.preemption import STOP
+from s1sweep.runtime.work import Progress, Union, Watcher, Work
 from s1sweep.spec import Placement
 from s1sweep.store import Store
 
-# What to change where even half the micro-batch, or a second try, was too much.
-MEMORY = {
-    "train": "Lower train.block_size or placement.micro_batch, set placement.gradient_checkpointing=true, or take more "
-    "placement.train_workers with placement.train_strategy=fsdp2",
-    "decode": "Lower placement.kv_cache_mb or model.max_model_len, or raise placement.gpus_per_engine",
-}
-# What has begun is finished first, so that results come early and the engine runs beside the training.
-RANK = {"decode": 0, "pool": 1, "curate": 1, "select": 1, "train": 2, "grade": 3}
-ELSEWHERE = 2.0  # seconds between looks at what other clusters do
-BATCH = {"grade": 32}  # small stages travel together
+__all__ = ["RANK", "Progress", "Scheduler", "Work", "request", "resources"]
+
+ELSEWHERE = 2.0  # seconds between looks at what other clusters do, and at which nodes there are
+LOOK = 5.0  # seconds between looks at how far running jobs are
+STUCK = 30.0  # seconds in which nothing of a local run can start, until it is given up
+WATCHED = ("train", "decode")  # say from the start how far they are; others are judged once they have said something
 
 
 @dataclass
-class Progress:
-    """Where a run stands; the same object all the time, for a display to read."""
+class _Live:
+    """A job that runs, and the work that it counts for. `stopping`: it was asked to make way."""
 
-    waiting: set[str] = field(default_factory=set)
-    running: set[str] = field(default_factory=set)
-    done: list[str] = field(default_factory=list)
-    failed: dict[str, Outcome] = field(default_factory=dict)
-    blocked: set[str] = field(default_factory=set)
+    group: Group
+    handle: Handle
+    work: str
+    saved_step: int
+    stopping: bool = False
 
-
-Watcher = Callable[[Progress], None]
-
-
-def resources(placement: Placement, root: Path) -> Resources:
-    """What a stage may use under this placement, in the store at `root`."""
-    return Resources(
-        threads=placement.threads,
-        train_workers=placement.train_workers,
-        gpus_per_train_worker=placement.gpus_per_train_worker,
-        micro_batch=placement.micro_batch,
-        train_strategy=placement.train_strategy,
-        gradient_checkpointing=placement.gradient_checkpointing,
-        cpu_offload=placement.cpu_offload,
-        checkpoint_every=placement.checkpoint_every,
-        gpus_per_engine=placement.gpus_per_engine,
-        kv_cache_mb=placement.kv_cache_mb,
-        traces=str(root / "traces"),
-    )
-
-
-def request(kind: str, placement: Placement) -> Request:
-    """What a job of this kind occupies."""
-    if kind == "train":
-        workers = placement.train_workers
-        return Request(placement.threads * workers, placement.gpus_per_train_worker * workers, 0, workers)
-    if kind == "decode":
-        return Request(placement.threads, placement.gpus_per_engine, 1)
-    return Request(1)
+    @property
+    def first(self) -> str:
+        return next(iter(self.group.stages))
 
 
 class Scheduler:
-    """Runs stages. One per store and cluster at a time: hold `store.scheduler_lock()`.
+    """Runs works. One per store and cluster at a time: hold `store.scheduler_lock()`.
 
     With `leases`, what another cluster is at work on is left to it; it may be done, failed or free when it lets go.
+    `ledger` is what users have used before. `watch` sees the progress of each work in every step.
     """
 
     def __init__(
@@ -87,231 +63,290 @@ class Scheduler:
         placement: Placement,
         watch: Watcher = lambda _: None,
         leases: Leases | None = None,
+        ledger: Ledger | None = None,
     ) -> None:
-        self._store = store
-        self._backend = backend
-        self._placement = placement
-        self._watch = watch
-        self._leases = leases
+        self._store, self._backend, self._placement = store, backend, placement
+        self._watch, self._leases, self._ledger = watch, leases, ledger or Ledger()
+        self._union = Union()
+        self._retries = Retries(store.saved_step)
+        self._pending = Pending(self._union, store.root, self._retries.halved)
+        self._live: dict[Handle, _Live] = {}
         self._elsewhere: set[str] = set()  # stages that another cluster is at work on
-        self._looked = 0.0
-        self._running: dict[Handle, Job] = {}
-        self._tries: Counter[str] = Counter()
-        self._halved: set[str] = set()  # stages that ran out of memory once
-        self._saved: dict[str, int] = {}  # the step that a preempted stage would go on from
-        self._jobs = 0
-        self._shards: dict[str, Job] = {}  # of engine sessions, not started yet
-        self._shards_left: Counter[tuple[str, ...]] = Counter()  # by the stages of their session
-        self._traced: set[str] = set()  # stages whose shards are through
+        self._watchdog = Watchdog()
+        now = time.monotonic()
+        self._looks: list[tuple[Callable[[], None], float]] = [
+            (self._look_elsewhere, ELSEWHERE),
+            (self._look_at_nodes, ELSEWHERE),
+            (self._look_at_jobs, min(LOOK, placement.hang_after / 4)),
+        ]
+        self._looked = [now - ELSEWHERE, now, now]
+        self._actions: Actions | None = None
+        self.fleet = Fleet(backend)
+        self.spent: defaultdict[str, float] = defaultdict(float)  # GPU-seconds of ended jobs by work
+
+    # --- works
+
+    def add(self, work: Work) -> Progress:
+        """Take up a work. ValueError if there is one of that id."""
+        self._put(self._union.add(work))
+        self._reclaim()
+        return self._union.progress[work.id]
+
+    def update(self, work_id: str, priority: int | None = None, paused: bool | None = None) -> None:
+        """Change a work's priority, or pause it: nothing new of it starts, and what runs finishes."""
+        work = self._union.works[work_id]
+        work.priority = work.priority if priority is None else priority
+        work.paused = work.paused if paused is None else paused
+        self._pending.refresh(work.stages)
+        self._reclaim()
+
+    def remove(self, work_id: str) -> None:
+        """Give up a work at once: what runs for nobody else is cancelled."""
+        stages = self._union.works[work_id].stages
+        gone = self._union.remove(work_id)
+        self._pending.forget(gone)
+        self._pending.refresh(name for name in stages if name in self._union)
+        for live in list(self._live.values()):
+            if not any(name in self._union for name in live.group.stages):
+                self._cancel(live)
+        for name in gone:
+            self._retries.forget(name)
+        self._elsewhere.difference_update(gone)
+        if self._leases:
+            self._leases.drop(gone)
+        self._reclaim()
+
+    def progress(self, work_id: str) -> Progress:
+        return self._union.progress[work_id]
+
+    def why(self, work_id: str, most: int = 20) -> dict[str, str]:
+        """What a work's waiting jobs wait for, each by the name of its first stage."""
+        found: dict[str, str] = {}
+        for group in self._pending.of(work_id):
+            if len(found) == most:
+                break
+            why = self._actions.why(self._pending.waiting(group)) if self._actions else "has just come"
+            found[group.id] = why if group.id in self._pending.queue else "paused"
+        return found
+
+    def usage(self) -> dict[str, float]:
+        """GPU-seconds (core-seconds where there are no GPUs) by user, of ended jobs and of those that run."""
+        now = time.time()
+        used = self._ledger.usage(now)
+        for run in self.fleet.cluster.running.values():
+            used[run.job.user] = used.get(run.job.user, 0.0) + self._width(run) * (now - run.started)
+        return used
 
     def run(self, stages: Mapping[str, Stage], standing: Mapping[str, Outcome]) -> Progress:
-        """Run the stages, inputs first. `standing` are failures of earlier runs that are not to be tried again.
-
-        On an interrupt the running jobs are cancelled and the interrupt goes on.
+        """Run the stages of one work, inputs first, until nothing more can run. `standing` are failures of earlier runs
+        that are not to be tried again. On an interrupt the running jobs are cancelled and the interrupt goes on.
         """
-        progress = Progress(waiting=set(stages))
-        weight = _weights(stages)
-        for outcome in standing.values():
-            self._fail(outcome, stages, progress)
+        progress = self.add(Work("run", stages, self._placement, standing))
+        moved = time.monotonic()
         try:
-            while progress.waiting or self._running:
-                self._look_elsewhere(stages, progress)
-                claimed = self._start(stages, weight, progress)
-                self._watch(progress)
-                if not self._running:
-                    if self._elsewhere or not claimed:
-                        time.sleep(ELSEWHERE / 4 if claimed else 0)
-                        continue
-                    if progress.waiting:
-                        raise RuntimeError(f"nothing runs, yet these wait: {sorted(progress.waiting)[:5]}")
-                    break
-                for handle, outcomes in self._backend.wait_any(list(self._running), timeout=0.5):
-                    self._collect(self._running.pop(handle), outcomes, stages, progress)
+            while not progress.over:
+                if self.step(0.5) or self._live or self._elsewhere:
+                    moved = time.monotonic()
+                elif time.monotonic() - moved > STUCK:
+                    raise RuntimeError(f"nothing runs, yet these wait: {self.why('run', 5)}")
         except BaseException:
-            for handle in self._running:
-                self._backend.cancel(handle)
-            if self._leases:
-                self._leases.drop(task.id for job in self._running.values() for task in job.tasks)
-            self._running.clear()
+            self.close()
             raise
         self._watch(progress)
         return progress
 
-    def _start(self, stages: Mapping[str, Stage], weight: Mapping[str, int], progress: Progress) -> bool:
-        """Start what fits. False if another cluster had some of it, so that what is ready has changed."""
-        open_ids = progress.waiting | progress.running
-        ready = [s for s in stages.values() if s.id in progress.waiting and open_ids.isdisjoint(s.inputs.values())]
-        ready = [s for s in ready if s.id not in self._elsewhere]
-        claimed = True
-        jobs = {job.id: job for job in self._group(ready, progress)} | self._shards
-        waiting = [
-            Waiting(job.id, job.request, RANK.get(job.kind, 2), sum(weight[t.id] for t in job.tasks))
-            for job in jobs.values()
-        ]
-        cluster = Cluster(
-            self._backend.capacity, [Running(Waiting(job.id, job.request)) for job in self._running.values()]
-        )
-        for name, _ in decide(Queue(waiting), cluster).start:
-            job = jobs[name]
-            ids = {task.id for task in job.tasks}
-            self._shards.pop(name, None)
-            if not self._claim(job, progress):
-                claimed = False
-                if job.resources.shard is not None:
-                    self._collect_shard(job, progress)
-                continue
-            progress.waiting -= ids
-            progress.running |= ids
-            self._running[self._backend.submit(job)] = job
-        return claimed
+    def close(self) -> None:
+        """Cancel all that runs."""
+        for live in list(self._live.values()):
+            self._cancel(live)
+            if self._leases:
+                self._leases.drop(live.group.stages)
 
-    def _claim(self, job: Job, progress: Progress) -> bool:
+    # --- one step
+
+    def step(self, timeout: float) -> bool:
+        """Start what can start, then wait up to `timeout` seconds for something to end. False if nothing moved."""
+        for i, (look, every) in enumerate(self._looks):
+            if time.monotonic() - self._looked[i] >= every:
+                self._looked[i] = time.monotonic()
+                look()
+        started = self._start()
+        for progress in self._union.progress.values():
+            self._watch(progress)
+        if not self._live:
+            if not started:
+                time.sleep(min(timeout, ELSEWHERE / 4))
+            return started
+        ended = self._backend.wait_any(list(self._live), timeout)
+        for handle, outcomes in ended:
+            self._collect(self._live[handle], outcomes)
+        return started or bool(ended)
+
+    def _start(self) -> bool:
+        """Start what the policy says, and ask to stop what has to make way. False if nothing started."""
+        cluster, decoding = self.fleet.cluster, sum(live.group.kind == "decode" for live in self._live.values())
+        engines = sum(node.engines for node in cluster.nodes.values())
+        self._union.move(self._pending.split(engines, decoding), "running")
+        if not len(self._pending.queue):
+            return False
+        now = time.time()
+        self._actions = decide(self._pending.queue, cluster, self._ledger.usage(now), now)
+        for name, nodes in self._actions.start:
+            waiting, group = self._pending.waiting(self._pending.groups[name]), self._pending.take(name)
+            if self._claim(group):
+                self._union.move(group.stages, "running")
+                self._clear(group)
+                handle = self._backend.submit(group.job(self._store.url), nodes if len(cluster.nodes) > 1 else ())
+                saved = self._store.saved_step(next(iter(group.stages))) if waiting.preemptible else 0
+                self._live[handle] = _Live(group, handle, self._pending.best(group).id, saved)
+                cluster.start(Running(waiting, nodes, now))
+        for name, _ in self._actions.preempt:
+            self._make_way(next(live for live in self._live.values() if live.group.id == name))
+        return bool(self._actions.start)
+
+    def _make_way(self, live: _Live) -> None:
+        """A training stops at a checkpoint that it saves now; a decoding at once, since its traces are kept."""
+        if live.group.kind == "decode" or "://" in self._store.url:  # no worker would see a file in our cache
+            self._cancel(live)
+            return
+        live.stopping = True
+        cluster = self.fleet.cluster
+        cluster.update(replace(cluster.running[live.group.id], stopping=True))
+        for name in live.group.stages:
+            (self._store.stage_dir(name) / STOP).touch()
+
+    def _clear(self, group: Group) -> None:
+        if all(map(preemptible, group.stages.values())):
+            for name in group.stages:
+                (self._store.stage_dir(name) / STOP).unlink(missing_ok=True)
+
+    def _cancel(self, live: _Live) -> None:
+        """Stop a job at once. What somebody needs of it waits again."""
+        self._backend.cancel(live.handle)
+        self._ended(live)
+        if live.group.shard is None:
+            self._wait_again(live.group.stages)
+        elif any(name in self._union for name in live.group.stages):
+            self._pending.back(live.group)
+
+    def _wait_again(self, names: Iterable[str]) -> None:
+        needed = [name for name in names if name in self._union]
+        self._union.move(needed, "waiting")
+        self._put(needed)
+
+    def _put(self, names: Iterable[str]) -> None:
+        """Ready stages wait for a place; what another cluster has waits for that."""
+        self._pending.put(name for name in names if name not in self._elsewhere)
+
+    def _reclaim(self) -> None:
+        """What runs has the priority of those who need it now."""
+        cluster = self.fleet.cluster
+        for live in self._live.values():
+            run, priority = cluster.running[live.group.id], self._pending.best(live.group).priority
+            if run.job.priority != priority:
+                cluster.update(replace(run, job=replace(run.job, priority=priority)))
+
+    def _width(self, run: Running) -> float:
+        return self.fleet.cluster.width_of(run.job.request)
+
+    # --- how jobs end
+
+    def _ended(self, live: _Live) -> Running:
+        """A job holds nothing any more. The leases of a shard are those of its session, which goes on."""
+        del self._live[live.handle]
+        self._watchdog.ended(live.group.id)
+        run, now = self.fleet.cluster.end(live.group.id), time.time()
+        used = self._width(run) * (now - run.started)
+        self._ledger.charge(run.job.user, used, now)
+        self.spent[live.work] += used
+        self._clear(live.group)
+        if self._leases and live.group.shard is None:
+            self._leases.drop(live.group.stages)
+        return run
+
+    def _collect(self, live: _Live, outcomes: list[Outcome]) -> None:
+        lost = any(outcome.failure in ("worker_lost", "hung") for outcome in outcomes)
+        ready: list[str] = []
+        if live.group.shard is None:
+            for outcome in outcomes:
+                ready += self._conclude(live, outcome)
+        self.fleet.ended(self._ended(live), lost)
+        if live.group.shard is not None:
+            self._wait_again(self._pending.through(live.group))
+        self._put(ready)
+
+    def _conclude(self, live: _Live, outcome: Outcome) -> list[str]:
+        """What follows from a stage's end. Returns the stages that are ready by it."""
+        name = outcome.stage_id
+        if name not in self._union:
+            return []
+        if outcome.ok or self._store.record(name) is not None:
+            # A lost worker may have published before it went.
+            return self._union.done(name)
+        asked = live.stopping and outcome.failure == "preempted"
+        if asked or self._retries.again(outcome, self._union.claimant(name).placement.max_retries):
+            self._union.move([name], "waiting")
+            return [name]
+        if outcome.failure == "out_of_memory":
+            what = MEMORY.get(live.group.kind, "Use a machine with more memory")
+            outcome = replace(outcome, message=f"{outcome.message.rstrip('.')}. {what}.")
+        log = Path(outcome.log) if outcome.log else None
+        self._store.mark_failed(name, outcome.failure or "bug", outcome.message, log)
+        self._union.fail(outcome)
+        return []
+
+    # --- looking around
+
+    def _claim(self, group: Group) -> bool:
         """Take the leases of a job. False, with none taken, where another cluster has some of it or has done some."""
         if self._leases is None:
             return True
-        ids = [task.id for task in job.tasks]
-        taken = [name for name in ids if self._leases.take(name)]
+        taken = [name for name in group.stages if self._leases.take(name)]
         done = [name for name in taken if self._store.record(name) is not None]
-        if len(taken) == len(ids) and not done:
+        if len(taken) == len(group.stages) and not done:
             return True
         self._leases.drop(taken)
-        self._elsewhere.update(set(ids).difference(taken))
-        if job.resources.shard is None:
-            progress.waiting.difference_update(done)
-            progress.done += done
+        self._elsewhere.update(group.stages.keys() - taken)
+        if group.shard is not None:
+            self._wait_again(self._pending.through(group))
+            return False
+        ready = [name for name in group.stages if name not in done]
+        for name in done:
+            ready += self._union.done(name)
+        self._put(ready)
         return False
 
-    def _look_elsewhere(self, stages: Mapping[str, Stage], progress: Progress) -> None:
+    def _look_elsewhere(self) -> None:
         """What became of stages that another cluster had: done, failed, or free."""
-        if not self._elsewhere or self._leases is None or time.monotonic() - self._looked < ELSEWHERE:
+        if not self._elsewhere or self._leases is None:
             return
-        self._looked = time.monotonic()
         for name in self._elsewhere - self._leases.others():
             self._elsewhere.discard(name)
             failure = self._store.failure(name)
             if self._store.record(name) is not None:
-                progress.waiting.discard(name)
-                progress.done.append(name)
-            elif failure is not None and name in progress.waiting:
-                self._fail(Outcome(name, False, failure["kind"], failure["message"], failure["log"]), stages, progress)
+                self._put(self._union.done(name))
+            elif self._union[name].ready and failure is not None:
+                self._union.fail(Outcome(name, False, failure["kind"], failure["message"], failure["log"]))
+            elif self._union[name].ready:
+                self._put([name])
 
-    def _group(self, ready: list[Stage], progress: Progress) -> list[Job]:
-        """Stages that run together: those of one engine session, and small ones in batches.
+    def _look_at_nodes(self) -> None:
+        self.fleet.look()
 
-        An engine session for which more than one engine is free goes into shards first.
-        """
-        groups: dict[tuple[str, str], list[Stage]] = {}
-        for i, stage in enumerate(ready):
-            batch = str(i // BATCH[stage.kind]) if stage.kind in BATCH else stage.id
-            groups.setdefault((stage.kind, stage.session or batch), []).append(stage)
-        jobs = []
-        sessions = sum(kind == "decode" for kind, _ in groups) + len(self._shards)
-        sessions += sum(job.kind == "decode" for job in self._running.values())
-        for (kind, _), members in groups.items():
-            tasks = tuple(Task(s.id, s.kind, s.spec, s.hashed, s.inputs) for s in members)
-            shards = int(self._backend.capacity.engines) // sessions if kind == "decode" else 1
-            ids = tuple(task.id for task in tasks)
-            if shards < 2 or not self._traced.isdisjoint(ids):
-                jobs.append(self._job(kind, tasks, None))
-                continue
-            progress.waiting.difference_update(ids)
-            progress.running.update(ids)
-            self._shards_left[ids] = shards
-            for i in range(shards):
-                job = self._job(kind, tasks, (i, shards))
-                self._shards[job.id] = job
-        return jobs
-
-    def _job(self, kind: str, tasks: tuple[Task, ...], shard: tuple[int, int] | None) -> Job:
-        first = f"{tasks[0].id}+{len(tasks) - 1}" if len(tasks) > 1 else tasks[0].id
-        self._jobs += 1
-        return Job(
-            id=f"{first}#{self._jobs}",
-            kind=kind,
-            tasks=tasks,
-            request=request(kind, self._placement),
-            resources=replace(
-                resources(self._placement, self._store.root),
-                shard=shard,
-                halve_batch=not self._halved.isdisjoint(task.id for task in tasks),
-            ),
-            root=self._store.url,
-        )
-
-    def _collect(self, job: Job, outcomes: list[Outcome], stages: Mapping[str, Stage], progress: Progress) -> None:
-        if job.resources.shard is not None:
-            self._collect_shard(job, progress)
-            return
-        for outcome in outcomes:
-            self._conclude(job, outcome, stages, progress)
-        if self._leases:
-            self._leases.drop(task.id for task in job.tasks)
-
-    def _conclude(self, job: Job, outcome: Outcome, stages: Mapping[str, Stage], progress: Progress) -> None:
-        name = outcome.stage_id
-        progress.running.discard(name)
-        if outcome.ok or self._store.record(name) is not None:
-            # A lost worker may have published before it went.
-            progress.done.append(name)
-            return
-        if self._again(outcome):
-            progress.waiting.add(name)
-            return
-        if outcome.failure == "out_of_memory":
-            what = MEMORY.get(job.kind, "Use a machine with more memory")
-            outcome = replace(outcome, message=f"{outcome.message.rstrip('.')}. {what}.")
-        log = Path(outcome.log) if outcome.log else None
-        self._store.mark_failed(name, outcome.failure or "bug", outcome.message, log)
-        self._fail(outcome, stages, progress)
-
-    def _again(self, outcome: Outcome) -> bool:
-        """Whether a failed stage is tried again, by its class of failure.
-
-        preempted: free, as long as it gets further each time. worker_lost, store: `max_retries` times. out_of_memory:
-        once, in half the micro-batch. A bug: never.
-        """
-        name = outcome.stage_id
-        if outcome.failure == "out_of_memory":
-            first = name not in self._halved
-            self._halved.add(name)
-            return first
-        if outcome.failure == "preempted":
-            before, now = self._saved.get(name, 0), self._store.saved_step(name)
-            self._saved[name] = now
-            if now > before:
-                return True
-        if outcome.failure in ("preempted", "worker_lost", "store"):
-            self._tries[name] += 1
-            return self._tries[name] <= self._placement.max_retries
-        return False
-
-    def _collect_shard(self, job: Job, progress: Progress) -> None:
-        """After the last shard the session itself runs, and decodes what a lost or failed shard left out."""
-        ids = tuple(task.id for task in job.tasks)
-        self._shards_left[ids] -= 1
-        if not self._shards_left[ids]:
-            self._traced.update(ids)
-            progress.running.difference_update(ids)
-            progress.waiting.update(ids)
-
-    @staticmethod
-    def _fail(outcome: Outcome, stages: Mapping[str, Stage], progress: Progress) -> None:
-        progress.waiting.discard(outcome.stage_id)
-        progress.failed[outcome.stage_id] = outcome
-        stopped = {outcome.stage_id}
-        for stage in stages.values():  # inputs come first, so one pass reaches all descendants
-            if not stopped.isdisjoint(stage.inputs.values()):
-                stopped.add(stage.id)
-                if stage.id in progress.waiting:
-                    progress.waiting.discard(stage.id)
-                    progress.blocked.add(stage.id)
-
-
-def _weights(stages: Mapping[str, Stage]) -> dict[str, int]:
-    """How many stages hang on each, itself included (a stage reached by two ways counts twice: a heuristic)."""
-    weight = dict.fromkeys(stages, 1)
-    for stage in reversed(list(stages.values())):
-        for name in stage.inputs.values():
-            if name in weight:
-                weight[name] += weight[stage.id]
-    return weight
+    def _look_at_jobs(self) -> None:
+        """Note what was saved, and cancel what has not got further for too long."""
+        cluster, now = self.fleet.cluster, time.time()
+        for live in list(self._live.values()):
+            run = cluster.running[live.group.id]
+            step = self._store.saved_step(live.first) if run.job.preemptible else 0
+            if live.group.kind == "decode" or step > live.saved_step:
+                live.saved_step = step
+                cluster.update(replace(run, saved=now))
+            said = self._store.progress(live.first)
+            if said is None and (live.group.kind not in WATCHED or "://" in self._store.url):
+                continue  # says nothing, or where we do not see it
+            patience = self._pending.best(live.group).placement.hang_after
+            if self._watchdog.silent(live.group.id, said, time.monotonic()) >= patience:
+                self._backend.cancel(live.handle)
+                message = f"no progress for {patience:g} s (placement.hang_after); it was cancelled"
+                self._collect(live, [Outcome(name, False, "hung", message) for name in live.group.stages])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from s1sweep.plan import Stage
 from s1sweep.runtime.job import Request
-from s1sweep.runtime.scheduler import RANK, request
+from s1sweep.runtime.pending import RANK, request
 from s1sweep.spec import Placement
 
 

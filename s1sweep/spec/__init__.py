@@ -89,6 +89,7 @@ class Placement(Where):
     micro_batch: Annotated[int, Field(ge=1)] | None
     kv_cache_mb: Annotated[int, Field(ge=16)] | None
     max_retries: Annotated[int, Field(ge=0)]
+    hang_after: Annotated[float, Field(gt=0)]
 
 
 class Tracking(Where):

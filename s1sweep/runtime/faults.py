@@ -1,0 +1,74 @@
+"""What follows from a failure, by its class, and when a job is taken for hung.
+
+Plain counts and times; knows no backend and no stage's content.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from s1sweep.runtime.job import Outcome
+
+# What to change where even half the micro-batch, or a second try, was too much.
+MEMORY = {
+    "train": "Lower train.block_size or placement.micro_batch, set placement.gradient_checkpointing=true, or take more "
+    "placement.train_workers with placement.train_strategy=fsdp2",
+    "decode": "Lower placement.kv_cache_mb or model.max_model_len, or raise placement.gpus_per_engine",
+}
+
+
+class Retries:
+    """Whether a failed stage is tried again.
+
+    preempted: free, as long as it gets further each time. worker_lost, hung, store: `max_retries` times. out_of_memory:
+    once, in half the micro-batch. A bug: never.
+    """
+
+    def __init__(self, saved_step: Callable[[str], int]) -> None:
+        self._saved_step = saved_step
+        self._tries: Counter[str] = Counter()
+        self._saved: dict[str, int] = {}  # the step that a preempted stage would go on from
+        self.halved: set[str] = set()  # stages that ran out of memory once
+
+    def again(self, outcome: Outcome, max_retries: int) -> bool:
+        name = outcome.stage_id
+        if outcome.failure == "out_of_memory":
+            first = name not in self.halved
+            self.halved.add(name)
+            return first
+        if outcome.failure == "preempted":
+            before, now = self._saved.get(name, 0), self._saved_step(name)
+            self._saved[name] = now
+            if now > before:
+                return True
+        if outcome.failure in ("preempted", "worker_lost", "hung", "store"):
+            self._tries[name] += 1
+            return self._tries[name] <= max_retries
+        return False
+
+    def forget(self, name: str) -> None:
+        self._tries.pop(name, None)
+        self._saved.pop(name, None)
+        self.halved.discard(name)
+
+
+@dataclass
+class Watchdog:
+    """When jobs last got further, by what they say of themselves."""
+
+    _last: dict[str, tuple[Mapping[str, Any] | None, float]] = field(default_factory=dict)
+
+    def silent(self, job: str, said: Mapping[str, Any] | None, now: float) -> float:
+        """Seconds since a job said something new; it is told at every look."""
+        news = {name: value for name, value in said.items() if name != "time"} if said is not None else None
+        before = self._last.get(job)
+        if before is None or before[0] != news:
+            self._last[job] = (news, now)
+            return 0.0
+        return now - before[1]
+
+    def ended(self, job: str) -> None:
+        self._last.pop(job, None)

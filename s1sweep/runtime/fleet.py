@@ -1,0 +1,63 @@
+"""The cluster as the policy sees it: kept up to date with the nodes that are there, without those that lose jobs."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+
+from s1sweep.runtime.backend import Backend
+from s1sweep.runtime.policy import Cluster, Node, Running
+
+FLAKY = 3  # jobs in a row that were lost on a node
+REST = 10.0  # seconds without jobs for a node that lost one, so that it is tried elsewhere; twice that the next time
+
+
+class Fleet:
+    """Nodes and what runs on them."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._there = {node.name: node for node in backend.nodes()}
+        self._lost: Counter[str] = Counter()
+        self._rests: dict[str, float] = {}  # until when
+        self.cluster = Cluster(self._there.values())
+        self.flaky: set[str] = set()
+
+    @property
+    def nodes(self) -> list[Node]:
+        """Those that are there, excluded ones among them."""
+        return list(self._there.values())
+
+    def look(self) -> None:
+        """See which nodes are there now. One that is gone stays, excluded, until the end of its last job is known."""
+        there = {node.name: node for node in self._backend.nodes()}
+        busy = {name for run in self.cluster.running.values() for name in run.nodes}
+        gone = [node for name, node in self.cluster.nodes.items() if name not in there and name in busy]
+        if there != self._there or len(there) + len(gone) != len(self.cluster.nodes):
+            self._there = there
+            self.flaky &= there.keys()
+            self._rests = {name: until for name, until in self._rests.items() if name in there}
+            excluded = {*self.flaky, *self._rests, *(node.name for node in gone)}
+            self.cluster = Cluster([*there.values(), *gone], self.cluster.running.values(), excluded)
+        alone = not self.cluster.nodes.keys() - self.cluster.excluded
+        for name, until in list(self._rests.items()):
+            if alone or time.monotonic() >= until:
+                del self._rests[name]
+                self.cluster.include(name)
+
+    def ended(self, run: Running, lost: bool) -> None:
+        """A job ended or was lost. A node that loses several in a row is excluded, unless it is the last."""
+        if len(set(run.nodes)) != 1:
+            return  # a gang does not say which of its nodes it was
+        node = run.nodes[0]
+        if not lost:
+            del self._lost[node]
+            return
+        self._lost[node] += 1
+        usable = self.cluster.nodes.keys() - self.cluster.excluded
+        if node in usable and len(usable) > 1:
+            self.cluster.exclude(node)
+            if self._lost[node] >= FLAKY:
+                self.flaky.add(node)
+            else:
+                self._rests[node] = time.monotonic() + REST * self._lost[node]

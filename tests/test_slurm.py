@@ -24,6 +24,7 @@ from tests.slurm import MISSING, Slurm, slurm
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.long,  # real clusters take their minutes
     pytest.mark.skipif(bool(MISSING), reason=f"no Slurm on this host ({', '.join(MISSING)}): slurm-wlm and munge"),
 ]
 
@@ -150,7 +151,6 @@ def test_one_cluster_across_two_nodes(at: Slurm, tmp_path: Path, monkeypatch: py
     assert sum("planted-value-1234" in text for text in written) == 1  # the probe's own file
 
 
-@pytest.mark.long
 def test_an_array_gives_each_task_a_cluster(at: Slurm, tmp_path: Path) -> None:
     """Two clusters at once on one host; each task's command has its number and is told from its neighbour."""
     asked = launch(tmp_path, "launcher.array=0-1")
@@ -188,7 +188,6 @@ def test_a_cancelled_job_stays_cancelled(at: Slurm, tmp_path: Path) -> None:
     assert "queueing" not in log(asked, job) and at.field(job, "Restarts") == "0"
 
 
-@pytest.mark.long
 def test_machines_that_do_not_join(at: Slurm, tmp_path: Path) -> None:
     """The time is bounded, and the message has the numbers and where to look."""
     asked = launch(tmp_path, "launcher.nodes=2", "launcher.wait_seconds=15")
@@ -215,7 +214,6 @@ def until(true: Callable[[], bool], seconds: float) -> None:
     raise AssertionError("it never came about")
 
 
-@pytest.mark.long
 def test_the_time_limit_queues_the_job_again(at: Slurm, tmp_path: Path) -> None:
     """Slurm's own signal, half a minute to a minute before the limit; the second start finishes."""
     asked = launch(tmp_path, "launcher.time_limit=2", "launcher.grace_seconds=30")
@@ -226,7 +224,6 @@ def test_the_time_limit_queues_the_job_again(at: Slurm, tmp_path: Path) -> None:
     assert at.field(job, "Restarts") == "1" and f"queueing job {job} again" in log(asked, job)
 
 
-@pytest.mark.long
 @pytest.mark.timeout(2400)
 def test_a_sweep_cut_by_the_time_limit_ends_with_the_same_records(at: Slurm, tmp_path: Path) -> None:
     """Cut in the midst of its trainings, however fast this machine is: the limit is lowered when one has begun."""

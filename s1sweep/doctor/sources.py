@@ -65,6 +65,6 @@ def weights(asked: Asked) -> Iterator[Finding]:
     for folder in sorted(folder for folder in folders if folder.is_dir()):
         if gone := lacking(folder, "model"):
             todo = "Save the model with its tokenizer there (save_pretrained of both), or give another model.source."
-            yield Finding("weights", "fault", f"{folder} has no {' and no '.join(gone)}", todo)
+            yield Finding("weights", "fault", f"{folder} is without {' and '.join(gone)}", todo)
         else:
             yield Finding("weights", "ok", str(folder))

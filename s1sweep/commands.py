@@ -1,4 +1,6 @@
-"""Commands that come before a run: can it run here, what would the model see, what must be fetched; a project, a shell."""
+"""Commands that come before a run: can it run here, what would the model see, what must be fetched; a project; a shell
+that completes.
+"""
 
 from __future__ import annotations
 
@@ -36,15 +38,17 @@ def doctor(ctx: click.Context, overrides: Sequence[str], as_json: bool) -> None:
     for finding in practice.examine(asked):
         findings.append(finding)
         if not as_json:
-            click.echo(f"{click.style(f'{finding.level:8}', fg=_COLOURS[finding.level])} {finding.check:12} {finding.said}")
+            level = click.style(f"{finding.level:8}", fg=_COLOURS[finding.level])
+            click.echo(f"{level} {finding.check:13} {finding.said}")
             if finding.todo:
-                click.echo(f"{'':21} -> {finding.todo}")
+                click.echo(f"{'':22} -> {finding.todo}")
     fine = practice.can_run(findings)
     if as_json:
         click.echo(json.dumps({"can_run": fine, "findings": [finding.as_json() for finding in findings]}, indent=1))
     else:
         faults = sum(finding.level == "fault" for finding in findings)
-        click.echo("This sweep can run here." if fine else f"This sweep cannot run here: {faults} faults.")
+        cannot = f"This sweep cannot run here: {faults} fault{'' if faults == 1 else 's'}."
+        click.echo("This sweep can run here." if fine else cannot)
     ctx.exit(0 if fine else 1)
 
 

@@ -25,7 +25,8 @@ def test_groups_choices_and_fields() -> None:
     assert "data=random,random" not in complete([], "data=random,", HERE)
     assert complete([], "experiment=table", HERE) == [f"experiment=table{n}" for n in (1, 2, 3, 4, 5, 8)]
     assert complete([], "curation/dom", HERE) == ["curation/domains="]
-    assert complete([], "model@curation.difficulty.weak.model=qwq", HERE) == []
+    at = "model@curation.difficulty.weak.model"
+    assert complete([], f"{at}=qwq", HERE) == [f"{at}=qwq_32b"]
     assert complete([], "nam", HERE) == ["name="]
     assert complete([], "data.si", HERE) == ["data.size="]
     assert complete([], "model.delimiters.think_s", HERE) == [
@@ -64,7 +65,7 @@ def test_a_projects_choices_are_offered(tmp_path: Path) -> None:
         ("s1sweep plan extrapol", ["extrapolation="]),
         ("s1sweep plan task=", ["aime24", "tiny_calc", "gsm8k"]),
         ("s1sweep results sma", ["small"]),
-        ("s1sweep completion ", ["bash", "fish", "zsh"]),
+        ("s1sweep completion ", ["bash", "zsh", "fish"]),
     ],
 )
 def test_bash(line: str, words: list[str], root: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The docs are true: commands compose, messages are in the source, the reference has every field, links lead somewhere."""
+"""The docs are true: commands compose, messages are in the source, the reference is whole, links lead somewhere."""
 
 from __future__ import annotations
 

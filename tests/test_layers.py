@@ -13,7 +13,10 @@ from tests.helpers import ROOT
 
 # Lower layers first; a file may import its own layer's package and anything above it in this list.
 LAYERS = [
-    ["s1sweep.errors", "s1sweep.project", "s1sweep.typos", "s1sweep.spec", *(f"s1sweep.runtime.{n}" for n in ("job", "policy", "machine", "preemption"))],
+    [
+        *("s1sweep.errors", "s1sweep.project", "s1sweep.typos", "s1sweep.spec"),
+        *(f"s1sweep.runtime.{n}" for n in ("job", "policy", "machine", "preemption")),
+    ],
     ["s1sweep.identity"],
     ["s1sweep.testbed"],
     ["s1sweep.hub"],

@@ -29,11 +29,11 @@ _COMMENT = re.compile(r"^\s*(?:- )?([a-z_0-9]+):.*?\s#\s(.+)$")
 _BOUNDS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
 _INTRO = """# Configuration reference
 
-Made from the specs and `conf/` at each build of this site. `s1sweep run -m GROUP=CHOICE GROUP.FIELD=VALUE` sets what stands here;
-`s1sweep run --cfg job` prints the whole config of a command.
+Made from the specs and `conf/` at each build. `s1sweep run -m GROUP=CHOICE GROUP.FIELD=VALUE` sets what stands
+here; `s1sweep run --cfg job` prints the whole config of a command.
 
-A field **counts** where it is part of a result's identity: change it, and the stage is another. Fields of `placement`, `tracking` and of the
-sweep never count. A field that is *neutral* at a value leaves ids alone while it has that value.
+A field **counts** where it is part of a result's identity: change it, and the stage is another. Fields of `placement`,
+`tracking` and of the sweep never count. A field that is *neutral* at a value leaves ids alone while it has that value.
 """
 
 
@@ -54,7 +54,8 @@ def page() -> str:
 
 
 def _sweep() -> str:
-    fields = [name for name in CellConfig.model_fields if name not in ("cell", "placement", "tracking", "choices", "overrides")]
+    others = ("cell", "placement", "tracking", "choices", "overrides")
+    fields = [name for name in CellConfig.model_fields if name not in others]
     notes = _comments(PACKAGED / "config.yaml")
     rows = [_row(name, CellConfig.model_fields[name], notes.get(name, ""), "", counted=False) for name in fields]
     table = _table(rows, "field", "value", "what", "counts")
@@ -69,7 +70,8 @@ def _model(model: type[BaseModel], group: str, seen: set[type[BaseModel]]) -> st
     notes = _notes(group)
     spec = issubclass(model, Spec)
     rows = [_row(name, field, notes.get(name, ""), _default(field), spec) for name, field in model.model_fields.items()]
-    text = f"### {model.__name__}\n\n{_plain(inspect.getdoc(model) or '')}\n\n{_table(rows, 'field', 'value', 'what', 'counts')}"
+    said = _plain(inspect.getdoc(model) or "")
+    text = f"### {model.__name__}\n\n{said}\n\n{_table(rows, 'field', 'value', 'what', 'counts')}"
     inner = [m for field in model.model_fields.values() for m in _models(field.annotation) if m not in seen]
     return "\n".join([text, *(_model(m, group, seen) for m in dict.fromkeys(inner) if m not in seen)])
 
@@ -108,7 +110,8 @@ def _type(annotation: Any) -> str:
         return "null"
     if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
         return f"[{annotation.__name__}](#{annotation.__name__.lower()})"
-    return {str: "text", int: "integer", float: "number", bool: "true or false", Any: "anything"}.get(annotation, str(annotation))
+    plain = {str: "text", int: "integer", float: "number", bool: "true or false", Any: "anything"}
+    return plain.get(annotation, str(annotation))
 
 
 def _bounds(metadata: Any) -> str:
@@ -143,7 +146,8 @@ def _said(path: Path) -> str:
             comment.append(line.lstrip("# "))
     if comment:
         return " ".join(comment)
-    kept = [line.partition(" #")[0].strip() for line in lines if ":" in line and not line.startswith(("defaults", " ", "name"))]
+    own = [line for line in lines if ":" in line and not line.startswith(("defaults", " ", "name"))]
+    kept = [line.partition(" #")[0].strip() for line in own]
     return ", ".join(f"`{line}`" for line in kept[:4] if line)
 
 
@@ -164,7 +168,8 @@ def _comments(path: Path) -> dict[str, str]:
 
 
 def _table(rows: list[Any], *head: str) -> str:
-    cells = [head, ("---",) * len(head), *([_plain(cell).replace("|", "\\|").replace("\n", " ") for cell in row] for row in rows)]
+    body = [[_plain(cell).replace("|", "\\|").replace("\n", " ") for cell in row] for row in rows]
+    cells = [head, ("---",) * len(head), *body]
     return "\n".join(f"| {' | '.join(row)} |" for row in cells) + "\n"
 
 

@@ -65,7 +65,7 @@ def _token() -> str:
 
 
 def _try(placement: Placement) -> tuple[str, bool]:
-    command = [sys.executable, "-m", "s1sweep.doctor.cluster"]
+    command = [sys.executable, "-c", "from s1sweep.doctor.cluster import main; main()"]
     try:
         done = subprocess.run(
             command,
@@ -107,7 +107,3 @@ def main() -> None:
     except BaseException as error:
         said = f"fault {first_line(error)}"
     print(_SAYS + " ".join(said.split()), flush=True)
-
-
-if __name__ == "__main__":
-    main()

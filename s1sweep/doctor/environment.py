@@ -18,6 +18,7 @@ from s1sweep.spec import GrpoSpec, NoTraining
 
 PYTHON = ((3, 11), (3, 14))  # from, below
 SECONDS = 300  # to import all of them on a slow disk
+ANALYSIS = ("pandas", "pyarrow", "scipy", "statsmodels", "matplotlib")
 TRAIN = ("trl", "datasets", "accelerate")
 # What stages really take from a library: some break only when it is reached.
 STATEMENTS = {
@@ -31,7 +32,7 @@ STATEMENTS = {
     "math_verify": "import math_verify",
     "ray": "import ray.train.torch" ,
     "wandb": "import wandb",
-    **{name: f"import {name}" for name in ("pandas", "pyarrow", "scipy", "statsmodels", "matplotlib")},
+    **{name: f"import {name}" for name in ANALYSIS},
 }
 # Not needed here, and taken by transformers where they are installed.
 COMPANIONS = ("torchvision", "torchaudio", "torchcodec")
@@ -47,7 +48,8 @@ for name, statement in json.loads(sys.argv[1]).items():
             found |= {"cuda": module.version.cuda, "devices": module.cuda.device_count()}
     except BaseException as error:
         text = (str(error).strip() or "no message").splitlines()[0]
-        found = {"name": name, "error": f"{type(error).__name__}: {text}", "absent": getattr(error, "name", None) == name}
+        gone = getattr(error, "name", None) == name
+        found = {"name": name, "error": f"{type(error).__name__}: {text}", "absent": gone}
     print("\\x1e" + json.dumps(found), flush=True)
 """
 
@@ -66,7 +68,8 @@ class Imported:
 def python(asked: Asked) -> Iterator[Finding]:
     here = sys.version_info[:2]
     light = {name: metadata.version(name) for name in ("hydra-core", "pydantic", "click")}
-    said = f"{sys.version.split()[0]}, s1sweep {s1sweep.__version__}, " + ", ".join(f"{k} {v}" for k, v in light.items())
+    others = ", ".join(f"{name} {version}" for name, version in light.items())
+    said = f"{sys.version.split()[0]}, s1sweep {s1sweep.__version__}, {others}"
     if not PYTHON[0] <= here < PYTHON[1]:
         todo = f"Use Python {'.'.join(map(str, PYTHON[0]))} or later, below {'.'.join(map(str, PYTHON[1]))}."
         yield Finding("python", "fault", said, todo)
@@ -82,7 +85,8 @@ def companions(asked: Asked) -> Iterator[Finding]:
         todo = f"Nothing here needs it, and transformers breaks on it: pip uninstall -y {' '.join(COMPANIONS)}"
         yield Finding("companions", "fault", f"{name} is installed and broken ({found.error})", todo)
     if not broken:
-        yield Finding("companions", "ok", f"{' and '.join(there)} work" if there else "none that could break transformers")
+        said = f"{' and '.join(there)} can be imported" if there else "none that could break transformers"
+        yield Finding("companions", "ok", said)
 
 
 def needed(asked: Asked) -> dict[str, bool]:
@@ -100,7 +104,7 @@ def needed(asked: Asked) -> dict[str, bool]:
         found["ray"] = True
     if asked.tracking.mode != "none":
         found["wandb"] = False
-    return found | dict.fromkeys(("pandas", "pyarrow", "scipy", "statsmodels", "matplotlib"), False)
+    return found | dict.fromkeys(ANALYSIS, False)
 
 
 def libraries(asked: Asked) -> Iterator[Finding]:
@@ -122,11 +126,11 @@ def libraries(asked: Asked) -> Iterator[Finding]:
 
 
 def _remedy(name: str, one: Imported) -> tuple[str, str]:
-    extra = "analysis" if name in ("pandas", "pyarrow", "scipy", "statsmodels", "matplotlib") else "cpu' or 's1sweep[cuda"
+    extra = "analysis" if name in ANALYSIS else "cpu' or 's1sweep[cuda"
     if one.absent:
         return f"{name} is not installed", f"pip install 's1sweep[{extra}]' (from a clone: make setup)"
     return f"{name} cannot be imported ({one.error})", (
-        f"Beside a CPU torch: pip uninstall -y {' '.join(COMPANIONS)}. Else reinstall {name} in the version of constraints.txt."
+        f"Beside a CPU torch: pip uninstall -y {' '.join(COMPANIONS)}. Else reinstall {name} as constraints.txt has it."
     )
 
 

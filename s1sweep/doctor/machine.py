@@ -61,7 +61,8 @@ def clock(asked: Asked) -> Iterator[Finding]:
     now = time.time()
     if now < BORN:
         todo = "Set it (timedatectl set-ntp true): certificates are refused, and attempts are ordered by time."
-        yield Finding("clock", "warning", f"it is {time.strftime('%Y-%m-%d', time.gmtime(now))}, says this machine", todo)
+        today = time.strftime("%Y-%m-%d", time.gmtime(now))
+        yield Finding("clock", "warning", f"it is {today}, says this machine", todo)
         return
     there = next(folder for folder in (asked.root, *asked.root.parents) if folder_exists(folder))
     try:

@@ -26,7 +26,7 @@ def wandb_mode(asked: Asked) -> Iterator[Finding]:
     with tempfile.TemporaryDirectory() as folder, live.session(Path(folder)):
         why = live.obstacle()
     if why:
-        todo = "Runs would be written offline instead. Log in (wandb login, or WANDB_API_KEY), or tracking=wandb_offline."
+        todo = "Runs would be written offline instead: wandb login, or WANDB_API_KEY, or tracking=wandb_offline."
         yield Finding("wandb", "warning", f"online: {why}", todo)
     else:
         yield Finding("wandb", "ok", "online: there is a key, and the server answers")

@@ -30,6 +30,7 @@ def placed(asked: Asked) -> Iterator[Finding]:
     try:
         Session(command=asked.command, run=False, config=asked.configs[0]).feasible()
     except UserError as error:
-        yield Finding("placement", "fault", str(error), "Choose another placement=, or change the fields that are named.")
+        todo = "Choose another placement, or change the fields that are named."
+        yield Finding("placement", "fault", str(error), todo)
     else:
         yield Finding("placement", "ok", f"{here.name}: {here.backend} {where}")

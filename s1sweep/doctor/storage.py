@@ -92,7 +92,8 @@ def disk_space(asked: Asked) -> Iterator[Finding]:
     sizes = [spec.model.parameters for spec in specs if isinstance(spec, TrainStage | GrpoStage)]
     steps = STEP_CHECKPOINT * max(sizes, default=0) if asked.placement.checkpoint_every else 0
     need = CHECKPOINT * sum(sizes) + steps
-    said = f"{free / 1e9:,.1f} GB free at {there}; checkpoints of {len(sizes)} trainings take about {need / 1e9:,.1f} GB"
+    count = f"{len(sizes)} training{'' if len(sizes) == 1 else 's'}"
+    said = f"{free / 1e9:,.1f} GB free at {there}; checkpoints of {count} take about {need / 1e9:,.1f} GB"
     if free < need:
         yield Finding("disk", "fault", said, "Free some space, or give a placement.root on a larger disk.")
     elif free < need + SPARE:

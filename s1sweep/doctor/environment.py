@@ -136,14 +136,17 @@ def _remedy(name: str, one: Imported) -> tuple[str, str]:
 
 def imported(statements: Mapping[str, str]) -> dict[str, Imported]:
     """Run each statement where a crash does no harm. What takes its process with it is named, and the rest go on."""
-    left, found = dict(statements), {}
+    left: dict[str, str] = dict(statements)
+    found: dict[str, Imported] = {}
     while left:
         command = [sys.executable, "-c", _CHILD, json.dumps(left)]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
             out, end = done.stdout, f"it ended its process with code {done.returncode}"
         except subprocess.TimeoutExpired as error:
-            out, end = str(error.stdout or b"", "utf-8"), f"not imported within {SECONDS} s"
+            told = error.stdout or b""  # bytes even where text was asked for
+            out = told if isinstance(told, str) else told.decode(errors="replace")
+            end = f"not imported within {SECONDS} s"
         trying = None
         for line in out.splitlines():
             if not line.startswith("\x1e"):

@@ -25,7 +25,8 @@ check: setup
 	.venv/bin/mypy
 
 docs: setup ## build the site into build/site; a broken link fails
-	.venv/bin/mkdocs build --quiet
+	@.venv/bin/python -c "import material" 2>/dev/null || .venv/bin/python -m pip install --quiet --constraint constraints.txt --editable ".[docs]"
+	.venv/bin/python -m mkdocs build --quiet
 	@echo "build/site/index.html"
 
 format: setup ## mend style

@@ -51,11 +51,19 @@ def snapshot(kind: Kind, name: str, revision: str | None) -> Path:
         raise _unreachable(kind, name, revision, error) from error
 
 def here(kind: Kind, name: str, revision: str | None) -> Path | None:
-    """The folder of a repository that was fetched before, whole or not; None where there is none. Asks no network."""
+    """The folder of a repository that was fetched before; None where there is none, or not all. Asks no network."""
     try:
         from huggingface_hub import snapshot_download
 
-        return Path(snapshot_download(name, repo_type=_repository(kind), revision=revision, local_files_only=True))
+        return Path(
+            snapshot_download(
+                name,
+                repo_type=_repository(kind),
+                revision=revision,
+                allow_patterns=PATTERNS[kind],
+                local_files_only=True,
+            )
+        )
     except Exception:  # of several types, all of which say that it is not here
         return None
 

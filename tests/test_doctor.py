@@ -165,7 +165,7 @@ def test_the_libraries_here_are_fine(root: Path) -> None:
 def test_a_model_that_is_not_here_is_found_offline(root: Path, tmp_path: Path) -> None:
     found = examined(root, *HUB_MODEL, checks=["hub"], HF_HUB_OFFLINE="1", HF_HOME=str(tmp_path / "hf"))
     fault = faults(found)[0]
-    assert "us/tiny" in fault["said"] and "not here, and HF_HUB_OFFLINE" in fault["said"]
+    assert "us/tiny" in fault["said"] and "not here" in fault["said"] and "HF_HUB_OFFLINE is set" in fault["said"]
     assert "s1sweep prefetch" in fault["todo"]
 
 
@@ -186,7 +186,7 @@ def test_fetched_models_are_found_whole_or_not(root: Path, tmp_path: Path) -> No
         there = {**home, "HF_ENDPOINT": address}
         pinned = ["model.source=us/tiny", f"model.revision={commit_of(files)}", "train=none"]
         before = examined(root, *pinned, checks=["hub"], **there)
-        assert before["can_run"] and "not here; the hub has it" in before["findings"][-1]["said"]
+        assert before["can_run"] and "; the hub has it, and the run fetches it" in before["findings"][-1]["said"]
         unpinned = examined(root, "model.source=us/tiny", "train=none", checks=["hub"], **there)
         assert "a run refuses it" in faults(unpinned)[0]["said"]
         fetch = [sys.executable, "-m", "s1sweep.cli", "prefetch", *pinned]
@@ -195,7 +195,8 @@ def test_fetched_models_are_found_whole_or_not(root: Path, tmp_path: Path) -> No
     assert after["can_run"] and ": here, " in after["findings"][-1]["said"]
     next((tmp_path / "hf").rglob("*.safetensors")).unlink()
     torn = examined(root, *pinned, checks=["hub"], **home, HF_HUB_OFFLINE="1")
-    assert "here without weights" in faults(torn)[0]["said"]
+    said = faults(torn)[0]["said"]  # the hub's library may know by itself that something is gone
+    assert "here without weights" in said or "not all of it" in said
 
 
 # --- W&B, Ray

@@ -49,7 +49,7 @@ def _repository(use: Use) -> Finding:
     folder = hub.here(use.kind, use.name, use.revision)
     if folder is not None and not (gone := lacking(folder, use.kind)):
         return Finding("hub", "ok", f"{what}: here, {hub.size(folder) / 1e9:,.2f} GB")
-    state = f"here without {' and '.join(gone)}" if folder else "not here"
+    state = f"here without {' and '.join(gone)}" if folder else "not here, or not all of it"
     if hub.offline():
         return Finding("hub", "fault", f"{what}: {state}, and HF_HUB_OFFLINE is set", f"Fetch it: {prefetch}")
     try:

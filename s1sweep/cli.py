@@ -13,7 +13,8 @@ from typing import Any
 
 import click
 
-from s1sweep import __version__
+from s1sweep import __version__, commands, completion, project
+from s1sweep.commands import HYDRA, OVERRIDES, SWEEP
 from s1sweep.errors import SweepFailed, UserError
 
 ROOT = click.option(
@@ -21,7 +22,6 @@ ROOT = click.option(
     default=lambda: os.environ.get("S1SWEEP_ROOT", "s1sweep-out"),
     help="Where the store is (placement.root of the run). [default: $S1SWEEP_ROOT or s1sweep-out]",
 )
-HYDRA = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": ["--help"]}
 
 
 class Commands(click.Group):
@@ -45,12 +45,17 @@ class Commands(click.Group):
 @click.version_option(__version__)
 def main() -> None:
     """Sweeps and ablations for simple test-time scaling."""
+    project.enter()
+
+
+for _command in commands.ALL:
+    main.add_command(_command)
 
 
 @main.command(context_settings=HYDRA)
 @click.option("--retry-failed", is_flag=True, help="Take up stages that failed in earlier runs.")
 @click.option("--force", metavar="STAGE", help="Redo a stage (an id or its beginning) and all that hangs on it.")
-@click.argument("overrides", nargs=-1, type=click.UNPROCESSED)
+@OVERRIDES
 def run(overrides: Sequence[str], retry_failed: bool, force: str | None) -> None:
     """Run a grid of cells: s1sweep run -m data=random,diverse extrapolation=none,wait task=tiny_calc
 
@@ -68,7 +73,7 @@ def run(overrides: Sequence[str], retry_failed: bool, force: str | None) -> None
 
 @main.command(context_settings=HYDRA)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.argument("overrides", nargs=-1, type=click.UNPROCESSED)
+@OVERRIDES
 def plan(overrides: Sequence[str], as_json: bool) -> None:
     """Show what `run` with the same overrides would do, reuse and cost. Runs and writes nothing."""
     from s1sweep.compose import multirun
@@ -85,48 +90,8 @@ def plan(overrides: Sequence[str], as_json: bool) -> None:
         _print_plan(shown, session)
 
 
-@main.command(context_settings=HYDRA)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.argument("overrides", nargs=-1, type=click.UNPROCESSED)
-def inspect(overrides: Sequence[str], as_json: bool) -> None:
-    """Show what the model sees: a prompt, a masked training row, marks, stops, what is injected, how gold is read."""
-    from pathlib import Path
-
-    from s1sweep import pins
-    from s1sweep.compose import cells_of
-    from s1sweep.preview import preview, preview_text
-
-    configs = cells_of(overrides)
-    if not configs:
-        return  # --cfg and --info only show
-    if len(configs) > 1:
-        raise UserError(f"inspect shows one cell; these are {len(configs)}. Give one value of each.")
-    cell = pins.pinned(configs[0].cell, pins.read(Path(configs[0].placement.root)))
-    found = preview(cell)
-    colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-    mark = (lambda text: click.style(text, fg="green")) if colour else "⟦{}⟧".format
-    click.echo(json.dumps(found, indent=1, ensure_ascii=False) if as_json else preview_text(found, mark))
-
-
-@main.command(context_settings=HYDRA)
-@click.argument("overrides", nargs=-1, type=click.UNPROCESSED)
-def prefetch(overrides: Sequence[str]) -> None:
-    """Fetch the models and data that `run` with the same overrides reads from the hub, and pin their commits."""
-    from pathlib import Path
-
-    from s1sweep.compose import cells_of
-    from s1sweep.prefetch import prefetch as fetch
-
-    configs = cells_of(overrides)
-    if not configs:
-        return  # --cfg and --info only show
-    failed = fetch([config.cell for config in configs], Path(configs[0].placement.root), click.echo)
-    if failed:
-        raise SweepFailed("\n".join(failed))
-
-
 @main.command()
-@click.argument("sweep", required=False)
+@SWEEP
 @click.option("--json", "as_json", is_flag=True, help="A list of cells.")
 @click.option("--csv", "as_csv", is_flag=True, help="One line per cell.")
 @click.option("--parquet", metavar="FILE", help="Write one row per cell to a parquet file (docs/results.md).")
@@ -166,8 +131,8 @@ def results(
 
 
 @main.command()
-@click.argument("a")
-@click.argument("b")
+@click.argument("a", shell_complete=completion.sweeps)
+@click.argument("b", shell_complete=completion.sweeps)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--other-root", metavar="ROOT", help="The store of B, where it is another one.")
 @ROOT
@@ -188,7 +153,7 @@ def compare(a: str, b: str, as_json: bool, other_root: str | None, root: str) ->
 
 
 @main.command()
-@click.argument("sweep", required=False)
+@SWEEP
 @click.option("--out", metavar="FILE", help="Where to write. [default: report.html in the sweep's folder]")
 @click.option(
     "--to", type=click.Choice(["html", "wandb"]), default="html", help="A page, or a W&B report and workspace."
@@ -222,7 +187,7 @@ def _wandb_report(sweep: Any, entity: str | None, project: str | None) -> None:
 
 @main.command()
 @click.argument("name", required=False)
-@click.argument("sweep", required=False)
+@SWEEP
 @click.option("--format", "form", default="terminal", help="terminal, markdown, latex or csv. [default: terminal]")
 @click.option("--figure", metavar="FILE", help="Also write its figure; the name ends in .svg, .pdf or .png.")
 @click.option("--published", is_flag=True, help="Put the source's own numbers beside ours.")
@@ -253,7 +218,7 @@ def show(name: str | None, sweep: str | None, form: str, figure: str | None, pub
 
 
 @main.command()
-@click.argument("sweep", required=False)
+@SWEEP
 @click.option("--out", metavar="FILE", help="Where to write. [default: data.html in the sweep's folder]")
 @ROOT
 def data(sweep: str | None, out: str | None, root: str) -> None:
@@ -267,7 +232,7 @@ def data(sweep: str | None, out: str | None, root: str) -> None:
 
 
 @main.command()
-@click.argument("sweep", required=False)
+@SWEEP
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @ROOT
 def status(sweep: str | None, as_json: bool, root: str) -> None:

@@ -8,12 +8,11 @@ done once per distinct choice of groups, and value overrides are applied to copi
 from __future__ import annotations
 
 import copy
-import difflib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.hydra import Hydra
@@ -30,6 +29,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import ValidationError
 
+from s1sweep import project, typos
 from s1sweep.errors import SweepFailed, UserError, nearest
 from s1sweep.spec import CellConfig
 
@@ -62,10 +62,11 @@ def multirun(arguments: Sequence[str], handler: Handler) -> None:
     setbase("1.3")
     parsed = _parser().parse_args(list(arguments))
     overrides = [_renamed(line) for line in parsed.overrides]
+    folders = conf_folders(parsed.config_dir)
     search = create_config_search_path(str(CONF.resolve()))
-    if parsed.config_dir:
+    for folder in folders[1:]:
         # Hydra wants its own schemas to stay last.
-        search.prepend("command-line", f"file://{Path(parsed.config_dir).absolute()}", anchor="schema")
+        search.prepend("s1sweep", f"file://{folder}", anchor="schema")
     GlobalHydra.instance().clear()
     hydra = Hydra.create_main_hydra2("s1sweep", search)
     name = parsed.config_name or "config"
@@ -82,7 +83,7 @@ def multirun(arguments: Sequence[str], handler: Handler) -> None:
                 _refuse_sweeps(overrides)
             hydra.multirun(name, lambda _: None, overrides, with_log_configuration=False)
     except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(_explain(error, hydra.config_loader, name)) from error
+        raise UserError(_explain(error, hydra.config_loader, name, folders)) from error
     finally:
         _handler = None
         GlobalHydra.instance().clear()
@@ -105,9 +106,23 @@ def cells_of(arguments: Sequence[str]) -> list[CellConfig]:
     return cells
 
 
+def conf_folders(config_dir: str | None = None) -> list[Path]:
+    """Where choices are found: the package, then --config-dir, then the project around the working directory."""
+    around = project.enter()
+    return [CONF, *([Path(config_dir).absolute()] if config_dir else []), *([around.conf] if around else [])]
+
+
 def _parser() -> Any:
     parser = get_args_parser()
     parser.prog = "s1sweep run"
+    flags = [*parser._option_string_actions, "--json", "--retry-failed", "--force"]
+
+    def refuse(message: str) -> NoReturn:
+        unknown = re.search(r"unrecognized arguments: (\S+)", message)
+        close = nearest(unknown[1], flags) if unknown else ""
+        raise UserError(f"{message}.{close} Overrides are key=value; flags are those of --help, and Hydra's.")
+
+    parser.error = refuse  # type: ignore[method-assign]
     return parser
 
 
@@ -294,35 +309,10 @@ def _validated(plain: dict[Any, Any], choices: dict[str, str], overrides: Sequen
     try:
         return CellConfig.model_validate(value)
     except ValidationError as error:
-        raise UserError("\n".join(_field_error(e, value) for e in error.errors())) from error
+        raise UserError("\n".join(typos.field_error(e, value) for e in error.errors())) from error
 
 
-def _field_error(error: Any, value: dict[str, Any]) -> str:
-    """`train.learning_rate='fast': input should be a valid number`, with the valid names for an unknown field."""
-    # A union puts the tag or type it tried into the path; it is no part of the field's name.
-    where = [part for part in error["loc"] if part != "cell"]
-    found: Any = value
-    shown = []
-    for part in error["loc"]:
-        tag = part in (found.get("kind"), found.get("by")) if isinstance(found, dict) else not isinstance(part, int)
-        if tag:
-            where.remove(part)
-            continue
-        if (isinstance(found, Mapping) and part in found) or (
-            isinstance(found, Sequence) and isinstance(part, int) and part < len(found)
-        ):
-            found = found[part]
-        shown.append(part)
-    field = ".".join(map(str, where))
-    if error["type"] == "extra_forbidden":
-        return f"{field}={found!r} is not a field. Remove it, or see `s1sweep run --cfg job` for the valid ones."
-    if error["type"] == "missing":
-        return f"{field} is missing. Give {field}=..."
-    message = error["msg"].replace("valid tuple", "valid list")
-    return f"{field}={found!r}: {message[0].lower()}{message[1:]}."
-
-
-def _explain(error: Exception, loader: ConfigLoader, name: str) -> str:
+def _explain(error: Exception, loader: ConfigLoader, name: str, folders: Sequence[Path]) -> str:
     """A Hydra or OmegaConf error as one message, with the nearest valid name for a typo."""
     text = str(error).strip()
     if isinstance(error, OverrideParseException):
@@ -336,13 +326,7 @@ def _explain(error: Exception, loader: ConfigLoader, name: str) -> str:
     key = re.search(r"Could not override '([^']+)'", text)
     if key:
         valid = sorted(_keys(OmegaConf.to_container(loader.load_configuration(name, [], RunMode.RUN), resolve=False)))
-        close = difflib.get_close_matches(key.group(1), valid, n=3)
-        prefix = key.group(1).split(".")[0] + "."
-        siblings = [v for v in valid if v.startswith(prefix)]
-        if close:
-            text += f"\nDid you mean {' or '.join(repr(c) for c in close)}?"
-        elif siblings:
-            text += f"\nFields of {prefix[:-1]}: {', '.join(siblings)}."
+        text += typos.unknown_key(key.group(1), valid, folders)
     choice = re.search(r"Could not find '([^']+)/([^'/]+)'", text)
     if choice:
         options = loader.get_group_options(choice.group(1))

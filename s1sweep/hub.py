@@ -5,6 +5,7 @@ What was fetched once is found again without a network. HF_ENDPOINT, HF_HOME, HF
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -48,6 +49,41 @@ def snapshot(kind: Kind, name: str, revision: str | None) -> Path:
         )
     except Exception as error:  # of a dozen types, from half a dozen packages; all mean the same to a user
         raise _unreachable(kind, name, revision, error) from error
+
+
+def here(kind: Kind, name: str, revision: str | None) -> Path | None:
+    """The folder of a repository that was fetched before; None where there is none, or not all. Asks no network."""
+    try:
+        from huggingface_hub import snapshot_download
+
+        return Path(
+            snapshot_download(
+                name,
+                repo_type=_repository(kind),
+                revision=revision,
+                allow_patterns=PATTERNS[kind],
+                local_files_only=True,
+            )
+        )
+    except Exception:  # of several types, all of which say that it is not here
+        return None
+
+
+def offline() -> bool:
+    """Whether HF_HUB_OFFLINE forbids the network."""
+    return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
+
+
+def endpoint() -> str:
+    return os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+
+
+def has_token() -> bool:
+    try:
+        from huggingface_hub import get_token
+    except ImportError:
+        return False
+    return get_token() is not None
 
 
 def dataset_rows(name: str, revision: str | None, subset: str | None, split: str) -> Iterator[dict[str, Any]]:

@@ -113,7 +113,7 @@ class Session:
                     f"{name} is not an axis: run one command for each."
                 )
 
-    def _feasible(self) -> None:
+    def feasible(self) -> None:
         """Refuse what this machine cannot do, before anything is written."""
         here = self.placement
         if here.backend == "inprocess" and here.train_workers > 1:
@@ -161,7 +161,7 @@ class Session:
         assert self.config is not None
         if self._opened:
             return
-        self._feasible()
+        self.feasible()
         self._exit.enter_context(self.store.scheduler_lock())
         if self.force:
             self._withdraw(self.force)

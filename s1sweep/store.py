@@ -34,7 +34,7 @@ from pathlib import Path
 from typing import Any
 
 import s1sweep
-from s1sweep.errors import UserError
+from s1sweep.errors import UserError, nearest
 from s1sweep.identity import digest, file_sha256
 
 SCHEMA = 1  # of record.json
@@ -183,7 +183,7 @@ class Store:
         if not names:
             raise UserError(f"No sweep under {self.root}. Start one with `s1sweep run`, or set --root.")
         if name is not None and name not in names:
-            raise UserError(f"No sweep {name!r} under {self.root}. Sweeps: {', '.join(names)}.")
+            raise UserError(f"No sweep {name!r} under {self.root}.{nearest(name, names)} Sweeps: {', '.join(names)}.")
         return Sweep(self, name or names[-1])
 
     @contextmanager

@@ -13,14 +13,17 @@ from tests.helpers import ROOT
 
 # Lower layers first; a file may import its own layer's package and anything above it in this list.
 LAYERS = [
-    ["s1sweep.errors", "s1sweep.spec", *(f"s1sweep.runtime.{n}" for n in ("job", "policy", "machine", "preemption"))],
+    [
+        *("s1sweep.errors", "s1sweep.project", "s1sweep.typos", "s1sweep.spec"),
+        *(f"s1sweep.runtime.{n}" for n in ("job", "policy", "machine", "preemption")),
+    ],
     ["s1sweep.identity"],
     ["s1sweep.testbed"],
     ["s1sweep.hub"],
     ["s1sweep.store", "s1sweep.data.raw", "s1sweep.data.pool", "s1sweep.data.rules", "s1sweep.grading.graders"],
     ["s1sweep.sources", "s1sweep.tasks", "s1sweep.decoding.readout", "s1sweep.decoding.engine"],
     ["s1sweep.pins"],
-    ["s1sweep.data", "s1sweep.training", "s1sweep.decoding", "s1sweep.grading"],
+    ["s1sweep.data", "s1sweep.training", "s1sweep.decoding", "s1sweep.grading", "s1sweep.template"],
     ["s1sweep.axes", "s1sweep.checks", "s1sweep.plan"],
     [
         "s1sweep.estimate",
@@ -34,6 +37,8 @@ LAYERS = [
     ["s1sweep.tracking"],
     ["s1sweep.analysis.wandb_report", "s1sweep.analysis.wandb_save"],
     ["s1sweep.session"],
+    ["s1sweep.doctor"],
+    ["s1sweep.completion", "s1sweep.commands"],
     ["s1sweep.cli"],
 ]
 HOMES = {
@@ -54,7 +59,7 @@ HOMES = {
     ],
     "matplotlib": ["s1sweep.analysis.plots"],
     "jinja2": ["s1sweep.analysis.report", "s1sweep.analysis.datacards"],
-    "click": ["s1sweep.cli"],
+    "click": ["s1sweep.cli", "s1sweep.commands", "s1sweep.completion"],
 }
 FILES = sorted(
     [*(ROOT / "s1sweep").rglob("*.py"), *(ROOT / "analysis").rglob("*.py"), *(ROOT / "hydra_plugins").rglob("*.py")]
@@ -128,6 +133,8 @@ except SystemExit as e:
         (["status"], 2),
         (["results"], 2),
         (["show"], 2),
+        (["completion", "zsh"], 0),
+        (["init", str(root.parent / "mine")], 0),
     ]:
         done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
         assert done.returncode == rc, done.stderr

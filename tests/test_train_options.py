@@ -100,7 +100,7 @@ def test_fsdp_without_gpus_is_refused() -> None:
     config = compose("data=random", "placement.train_strategy=fsdp2")[0]
     session = Session(command=(), run=True, config=config)
     with pytest.raises(UserError, match="train_strategy=fsdp2 needs GPUs"):
-        session._feasible()
+        session.feasible()
 
 
 def trained(tmp_path: Path, *overrides: str, resources: Resources | None = None) -> tuple[Done, Path]:

@@ -18,7 +18,6 @@ from s1sweep.spec import (
     ModelSpec,
     SamplingSpec,
 )
-from s1sweep.tasks import question_count
 
 # Methods that draw several times from one prefix.
 SAMPLED = ("rejection", "rebase")
@@ -29,14 +28,13 @@ MARKED = ("step_conditional", "rejection", "no_thinking", "rebase")
 
 
 def check(cell: CellSpec) -> None:
-    """Raise UserError, naming field, value and what to do, if a cell cannot work."""
+    """Raise UserError, naming field, value and what to do, if a cell cannot work. Reads no questions."""
     if cell.task.grader is None:
         raise UserError(f"task.grader=null: task {cell.task.name!r} has no grader. Give one of: {', '.join(GRADERS)}.")
     if cell.task.grader not in GRADERS:
         raise invalid("task.grader", cell.task.grader, GRADERS)
     _check_parallel(cell)
     _check_decoding(cell.method, cell.model, cell.sampling)
-    question_count(cell.task)  # reads a file's questions; those of the hub are read before a run
 
 
 def check_ask(step: CurationStep, who: str, ask: AskSpec) -> None:

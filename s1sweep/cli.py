@@ -343,7 +343,7 @@ def _after_run(session: Any) -> None:
     try:
         from s1sweep.analysis import report as page
 
-        click.echo(f"Page: {page.write(sweep)}")
+        click.echo(f"Page: {page.refresh(sweep)}")
     except ImportError as error:
         click.echo(f"No page: {error.name} is not installed (pip install 's1sweep[analysis]').")
     else:

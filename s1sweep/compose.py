@@ -1,20 +1,18 @@
-"""Overrides to cells: the one file, with its plugin, that knows Hydra and OmegaConf.
+"""A command line to cells. With `composer` and the plugin the only file that knows Hydra and OmegaConf.
 
-Hydra's grammar, groups and sweepers are used as they are; what is ours is speed. Composing a config takes Hydra 0.1
-s, so it is
-done once per distinct choice of groups, and value overrides are applied to copies.
+Hydra's grammar, groups and sweepers are used as they are; what is ours is speed (`composer`) and the sub-grids of
+experiments (`grids`).
 """
 
 from __future__ import annotations
 
-import copy
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
 
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path, get_args_parser
 from hydra.core.config_loader import ConfigLoader
@@ -25,20 +23,15 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import HydraException, OverrideParseException
 from hydra.types import RunMode
 from hydra.version import setbase
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
-from pydantic import ValidationError
 
-from s1sweep import project, typos
+from s1sweep import grids, project, typos
+from s1sweep.composer import Composer, refuse_nameless
 from s1sweep.errors import SweepFailed, UserError, nearest
 from s1sweep.spec import CellConfig
 
 CONF = Path(__file__).parent / "conf"
-_CELL_GROUPS = (
-    *("pool", "curation", "data", "extrapolation", "method", "parallel", "scorer", "model", "train", "task"),
-    "sampling",
-)
-_OTHER = ("name", "notes", "tags", "claims", "objective", "placement", "tracking")
 
 
 @dataclass(frozen=True)
@@ -77,6 +70,7 @@ def multirun(arguments: Sequence[str], handler: Handler) -> None:
         elif parsed.info:
             hydra.show_info(parsed.info, name, overrides, RunMode.MULTIRUN if parsed.multirun else RunMode.RUN)
         else:
+            _refuse_nameless(overrides, folders)
             if parsed.multirun:
                 overrides = _fields_with_their_choices(overrides)
             else:
@@ -126,6 +120,13 @@ def _parser() -> Any:
     return parser
 
 
+def _refuse_nameless(overrides: Sequence[str], folders: Sequence[Path]) -> None:
+    groups = set(typos.groups(folders))
+    for override in OverridesParser.create().parse_overrides(list(overrides)):
+        if override.key_or_group in groups and not override.is_sweep_override():
+            refuse_nameless(override)
+
+
 def _refuse_sweeps(overrides: Sequence[str]) -> None:
     for override in OverridesParser.create().parse_overrides(list(overrides)):
         if override.is_sweep_override():
@@ -171,28 +172,41 @@ def expand(arguments: Sequence[str], loader: ConfigLoader, master: DictConfig) -
     """
     parser = OverridesParser.create(config_loader=loader)
     parsed = parser.parse_overrides(list(arguments))
+
+    def values(key: str, value: Any) -> list[str]:
+        return _values(parser.parse_overrides([f"{key}={_sweep_text(value)}"])[0])
+
+    @cache
+    def same(value: str) -> str:
+        return str(parser.parse_overrides([f"key={value}"])[0].value())
+
     cells: list[list[str]] = []
-    scale = [o for o in parsed if o.get_key_element() == "scale"]
-    for line, others in _experiments(parsed):
-        grids = _grids(loader, master, [*scale, *([line] if line else [])])
-        for name, axes in (grids or {"": {}}).items():
-            if not isinstance(axes, Mapping):
-                raise UserError(f"grids.{name}={axes!r} is not valid. Give a mapping of keys to values.")
-            wanted = parser.parse_overrides([f"{key}={_sweep_text(value)}" for key, value in axes.items()])
-            cells += _product([*([line] if line else []), *wanted, *others])
+    for experiment in _each(parsed, "experiment"):
+        # A sub-grid's values may depend on the scale, so each scale has its own.
+        for scale in _each(parsed, "scale") if experiment else [None]:
+            first = [experiment] if experiment else []
+            given = {o.get_key_element(): _values(o) for o in parsed if o.get_key_element() != "experiment"}
+            given |= {"scale": _values(scale)} if scale else {}
+            for name, axes in (_grids(loader, master, [*first, *([scale] if scale else [])]) or {"": {}}).items():
+                grid = grids.read(name, axes, grids.Reader(values, same))
+                cells += [
+                    [*map(_line, first), *(f"{key}={value}" for key, value in cell.items())]
+                    for cell in grid.cells(given)
+                ]
+    if not cells:
+        raise UserError("No cells: the sub-grids' `exclude` leaves none of these. Give other values.")
     return cells
 
 
-def _experiments(overrides: Sequence[Override]) -> list[tuple[Override | None, list[Override]]]:
-    """Each chosen experiment apart, since each has its own sub-grids."""
-    others = [o for o in overrides if o.get_key_element() != "experiment"]
-    chosen = [o for o in overrides if o.get_key_element() == "experiment"]
-    if not chosen:
-        return [(None, others)]
-    if not chosen[-1].is_sweep_override():
-        return [(chosen[-1], others)]
-    lines = [f"experiment={value}" for value in chosen[-1].sweep_string_iterator()]
-    return [(override, others) for override in OverridesParser.create().parse_overrides(lines)]
+def _each(overrides: Sequence[Override], key: str) -> list[Override | None]:
+    """Each choice of one group as an override of its own; None where none is given."""
+    chosen = [o for o in overrides if o.get_key_element() == key]
+    if not chosen or not chosen[-1].is_sweep_override():
+        return [chosen[-1] if chosen else None]
+    each = OverridesParser.create().parse_overrides([f"{key}={value}" for value in _values(chosen[-1])])
+    for override in each:
+        refuse_nameless(override)
+    return [*each]
 
 
 def _grids(loader: ConfigLoader, master: DictConfig, chosen: Sequence[Override]) -> dict[str, Any]:
@@ -202,32 +216,26 @@ def _grids(loader: ConfigLoader, master: DictConfig, chosen: Sequence[Override])
     else:
         lines = [*master.hydra.overrides.hydra, *map(_line, chosen)]
         found = loader.load_configuration(master.hydra.job.config_name, lines, RunMode.RUN).grids
-    grids = OmegaConf.to_container(found, resolve=True) if found else {}
-    assert isinstance(grids, dict)
-    return {str(name): axes for name, axes in grids.items()}
+    plain = OmegaConf.to_container(found, resolve=True) if found else {}
+    assert isinstance(plain, dict)
+    return {str(name): axes for name, axes in plain.items()}
 
 
 def _line(override: Override) -> str:
     return f"{override.get_key_element()}={override.get_value_element_as_str()}"
 
 
-def _product(overrides: Sequence[Override]) -> list[list[str]]:
-    """BasicSweeper's product, later overrides of a key replacing earlier ones in place."""
-    axes: dict[str, list[str]] = {}
-    for override in overrides:
-        key = override.get_key_element()
-        if not override.is_sweep_override():
-            axes[key] = [f"{key}={override.get_value_element_as_str()}"]
-        elif override.is_discrete_sweep():
-            axes[key] = [f"{key}={value}" for value in override.sweep_string_iterator()]
-        else:
-            raise UserError(
-                f"{override.input_line}: a grid needs listed values. Use a searching hydra/sweeper for intervals."
-            )
-    cells: list[list[str]] = [[]]
-    for values in axes.values():
-        cells = [[*cell, value] for cell in cells for value in values]
-    return cells
+def _values(override: Override) -> list[str]:
+    """The values of an axis as BasicSweeper reads them; of one that is none, its value."""
+    if not override.is_sweep_override():
+        return [override.get_value_element_as_str()]
+    if not override.is_discrete_sweep():
+        raise UserError(
+            f"{override.input_line}: a grid needs listed values. Use a searching hydra/sweeper for intervals."
+        )
+    if found := list(override.sweep_string_iterator()):
+        return found
+    raise UserError(f"{override.input_line} stands for no value. Give at least one.")
 
 
 def _sweep_text(value: Any) -> str:
@@ -248,68 +256,6 @@ def _quoted(value: Any) -> str:
     if not isinstance(value, str) or re.fullmatch(r"[A-Za-z0-9_./\-]+", text):
         return text
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
-
-
-# --- cells ----------------------------------------------------------------------------------------------------------
-
-
-class Composer:
-    """Composes cells of one primary config, sharing what cells have in common."""
-
-    def __init__(self, loader: ConfigLoader, master: DictConfig) -> None:
-        assert isinstance(loader, ConfigLoaderImpl)
-        self._loader = loader
-        self._name = master.hydra.job.config_name
-        self._hydra_overrides = list(master.hydra.overrides.hydra)
-        self._bases: dict[tuple[str, ...], tuple[DictConfig, dict[str, str]]] = {}
-        self._parser = OverridesParser.create()
-
-    def cell(self, overrides: Sequence[str]) -> CellConfig:
-        """One validated cell. Raises UserError naming the field."""
-        parsed = self._parser.parse_overrides(list(overrides))
-        groups = [o for o in parsed if self._is_group(o)]
-        values = [o for o in parsed if not self._is_group(o)]
-        base, choices = self._base(groups)
-        config = copy.deepcopy(base)
-        ConfigLoaderImpl._apply_overrides_to_config(values, config)
-        plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-        assert isinstance(plain, dict)
-        return _validated(plain, choices, overrides)
-
-    def _is_group(self, override: Override) -> bool:
-        # As Hydra decides it (create_defaults_list): a dict is a value even where a group has that name.
-        return self._loader.repository.group_exists(override.key_or_group) and not isinstance(override.value(), dict)
-
-    def _base(self, groups: Sequence[Override]) -> tuple[DictConfig, dict[str, str]]:
-        key = tuple(str(o.input_line) for o in groups)
-        if key not in self._bases:
-            config = self._loader.load_configuration(
-                self._name, [*self._hydra_overrides, *key], RunMode.RUN, from_shell=False
-            )
-            choices = {k: str(v) for k, v in config.hydra.runtime.choices.items() if not k.startswith("hydra/")}
-            with open_dict(config):
-                del config["hydra"]
-            self._bases[key] = config, choices
-        return self._bases[key]
-
-
-def _validated(plain: dict[Any, Any], choices: dict[str, str], overrides: Sequence[str]) -> CellConfig:
-    known = {*_CELL_GROUPS, *_OTHER, "grids", "experiment", "scale"}
-    for key in plain:
-        if key not in known:
-            raise UserError(
-                f"{key}={plain[key]!r} is not a field.{nearest(str(key), known)} Fields: {', '.join(sorted(known))}."
-            )
-    value = {
-        **{key: plain[key] for key in _OTHER},
-        "cell": {key: plain[key] for key in _CELL_GROUPS},
-        "choices": choices,
-        "overrides": tuple(overrides),
-    }
-    try:
-        return CellConfig.model_validate(value)
-    except ValidationError as error:
-        raise UserError("\n".join(typos.field_error(e, value) for e in error.errors())) from error
 
 
 def _explain(error: Exception, loader: ConfigLoader, name: str, folders: Sequence[Path]) -> str:

@@ -1,8 +1,7 @@
 """One process's work on one sweep: plans the cells a sweeper hands over, runs what is missing, publishes, answers.
 
 Opens at the first batch and stays open, so that a sequential sweeper's later batches add cells to the same plan, the
-same Ray
-and the same engines.
+same Ray and the same engines.
 """
 
 from __future__ import annotations
@@ -50,6 +49,7 @@ class Session:
         self._exit = contextlib.ExitStack()
         self._backend: Backend | None = None
         self._opened = False
+        self._missing: dict[str, Stage] | None = None  # since cells were added or stages run
 
     def __enter__(self) -> Session:
         return self
@@ -77,13 +77,14 @@ class Session:
         for config in configs:
             self._agree(config)
             _check_training(config)
-        known = pins.read(self.store.root)
-        cells = [self.plan.add(pins.pinned(config.cell, known), axes_of(config)) for config in configs]
+        known, once = pins.read(self.store.root), self.plan.once
+        cells = [self.plan.add(pins.pinned(config.cell, known, once), axes_of(config)) for config in configs]
+        self._missing = None
         if not self.run:
             return [CellReturn(None, None) for _ in cells]
-        pins.refuse_unpinned(cell.spec for cell in cells)
+        pins.refuse_unpinned((cell.spec for cell in cells), once)
         for cell in cells:
-            questions(cell.spec.task)  # a task that cannot be read must stop the run before it trains
+            once(questions, cell.spec.task)  # a task that cannot be read must stop the run before it trains
         self._keys()
         self._open()
         self.sweep.add(cell.as_json() for cell in cells)
@@ -92,7 +93,9 @@ class Session:
 
     def missing(self) -> dict[str, Stage]:
         """The stages that have to run."""
-        return self.plan.needed(self.plan.reused(self.store))
+        if self._missing is None:
+            self._missing = self.plan.needed(self.plan.reused(self.store))
+        return self._missing
 
     def estimate(self) -> Estimate:
         return estimate(self.plan, self.missing(), self.placement)
@@ -106,10 +109,10 @@ class Session:
         """One session has one placement, one tracker and one sweep."""
         first = self.config = self.config or config
         for name in ("name", "notes", "tags", "claims", "placement", "tracking"):
-            if getattr(config, name) != getattr(first, name):
+            given, agreed = getattr(config, name), getattr(first, name)
+            if given is not agreed and given != agreed:
                 raise UserError(
-                    f"{name} differs between cells of one command: "
-                    f"{getattr(first, name)!r} and {getattr(config, name)!r}. "
+                    f"{name} differs between cells of one command: {agreed!r} and {given!r}. "
                     f"{name} is not an axis: run one command for each."
                 )
 
@@ -183,6 +186,7 @@ class Session:
                 gone.add(stage.id)
         for name in gone:
             self.store.withdraw(name)
+        self._missing = None
 
     def _execute(self) -> None:
         stages = self.missing()
@@ -200,6 +204,7 @@ class Session:
             self.failed |= progress.failed
             self.blocked |= progress.blocked
             self.executed += len(progress.done)
+            self._missing = None
 
     def _start_backend(self) -> Backend:
         if self._backend is None:

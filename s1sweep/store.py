@@ -131,6 +131,10 @@ class Store:
         shutil.rmtree(self.stage_dir(stage_id) / CHECKPOINTS, ignore_errors=True)
         return first
 
+    def state(self, stage_id: str) -> list[int | None]:
+        """When the stage was published and when it last failed, in ns; equal as long as nothing became of it."""
+        return [_modified(self.stage_dir(stage_id) / name) for name in ("record.json", "failed.json")]
+
     def failure(self, stage_id: str) -> dict[str, Any] | None:
         """The failure that stands against a stage, or None."""
         return _read_json(self.stage_dir(stage_id) / "failed.json")
@@ -298,6 +302,13 @@ def code_version() -> dict[str, str]:
 def _read_json(path: Path) -> dict[str, Any] | None:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+
+
+def _modified(path: Path) -> int | None:
+    try:
+        return path.stat().st_mtime_ns
     except FileNotFoundError:
         return None
 

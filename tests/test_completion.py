@@ -121,6 +121,8 @@ main(prog_name="s1sweep")
         ("dat=random", ["'data'"]),
         ("method.dialect=s1_harnes", ["Did you mean 's1_harness'"]),
         ("+data.sise=3", ["data.sise=3", "Did you mean 'size'", "rule, seed"]),
+        ("data=3", ["data=3", "is a name"]),
+        ("data=random,null", ["data=null", "is a name"]),
         ("method.rounds=2", ["a field of method=sets"]),
         ("experiment=quickstrat", ["Did you mean 'quickstart'"]),
         ("data.size", ["data.size", "key=value"]),

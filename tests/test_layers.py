@@ -24,10 +24,12 @@ LAYERS = [
     ["s1sweep.sources", "s1sweep.tasks", "s1sweep.decoding.readout", "s1sweep.decoding.engine"],
     ["s1sweep.pins"],
     ["s1sweep.data", "s1sweep.training", "s1sweep.decoding", "s1sweep.grading", "s1sweep.template"],
-    ["s1sweep.axes", "s1sweep.checks", "s1sweep.plan"],
+    ["s1sweep.axes", "s1sweep.checks", "s1sweep.normal", "s1sweep.plan"],
     [
         "s1sweep.estimate",
         "s1sweep.compose",
+        "s1sweep.composer",
+        "s1sweep.grids",
         "s1sweep.prefetch",
         "s1sweep.preview",
         "s1sweep.inspection",
@@ -42,8 +44,8 @@ LAYERS = [
     ["s1sweep.cli"],
 ]
 HOMES = {
-    "hydra": ["s1sweep.compose", "hydra_plugins.s1sweep"],
-    "omegaconf": ["s1sweep.compose", "hydra_plugins.s1sweep"],
+    "hydra": ["s1sweep.compose", "s1sweep.composer", "hydra_plugins.s1sweep"],
+    "omegaconf": ["s1sweep.compose", "s1sweep.composer", "hydra_plugins.s1sweep"],
     "wandb": ["s1sweep.tracking", "s1sweep.analysis.wandb_save", "s1sweep.analysis.wandb_results"],
     "wandb_workspaces": ["s1sweep.analysis.wandb_report"],
     "ray": ["s1sweep.runtime.ray_backend", "s1sweep.launchers"],

@@ -18,7 +18,7 @@ from s1sweep.spec import (
     ModelSpec,
     SamplingSpec,
 )
-from s1sweep.tasks import question_count
+from s1sweep.tasks import question_count, questions
 
 # Methods that draw several times from one prefix.
 SAMPLED = ("rejection", "rebase")
@@ -37,6 +37,11 @@ def check(cell: CellSpec) -> None:
     _check_parallel(cell)
     _check_decoding(cell.method, cell.model, cell.sampling)
     question_count(cell.task)  # reads a file's questions; those of the hub are read before a run
+    if cell.task.lm_eval is not None and cell.task.grader != "choice" and all(q.choices for q in questions(cell.task)):
+        raise UserError(
+            f"task.grader={cell.task.grader!r} is not valid for task.lm_eval={cell.task.lm_eval!r}, whose answers are "
+            "letters of choices. Give task.grader=choice."
+        )
 
 
 def check_ask(step: CurationStep, who: str, ask: AskSpec) -> None:

@@ -15,7 +15,7 @@ from s1sweep.decoding.chat import Chat, load_tokenizer, question_text
 from s1sweep.decoding.methods.budget_forcing import leads
 from s1sweep.errors import UserError
 from s1sweep.grading.graders import GRADERS
-from s1sweep.plan import training_format
+from s1sweep.planning import training_format
 from s1sweep.sources import model_digest
 from s1sweep.spec import CellSpec, ForcedSpec, GrpoSpec, SftSpec
 from s1sweep.tasks import question_count, questions, questions_digest, task_content

@@ -5,7 +5,6 @@ mistake.
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -13,15 +12,11 @@ from typing import Any
 
 import click
 
-from s1sweep import __version__, commands, completion, project
+from s1sweep import __version__, api, commands, completion, project
 from s1sweep.commands import HYDRA, OVERRIDES, SWEEP
 from s1sweep.errors import SweepFailed, UserError
-
-ROOT = click.option(
-    "--root",
-    default=lambda: os.environ.get("S1SWEEP_ROOT", "s1sweep-out"),
-    help="Where the store is (placement.root of the run). [default: $S1SWEEP_ROOT or s1sweep-out]",
-)
+from s1sweep.options import ROOT
+from s1sweep.share import export, push
 
 
 class Commands(click.Group):
@@ -50,6 +45,10 @@ def main() -> None:
 
 for _command in commands.ALL:
     main.add_command(_command)
+
+
+main.add_command(export)
+main.add_command(push)
 
 
 @main.command(context_settings=HYDRA)
@@ -83,9 +82,9 @@ def plan(overrides: Sequence[str], as_json: bool) -> None:
         multirun(overrides, session)
         if session.config is None:
             return
-        shown = _planned(session)
+        shown = api.summary(session)
     if as_json:
-        click.echo(json.dumps(shown, indent=1))
+        click.echo(json.dumps(shown.as_json(), indent=1))
     else:
         _print_plan(shown, session)
 
@@ -286,40 +285,23 @@ def _write_frame(sweep: Any, parquet: str | None, readouts: bool) -> None:
     click.echo(f"{path}: {len(found):,} rows, {len(found.columns)} columns")
 
 
-def _planned(session: Any) -> dict[str, Any]:
-    missing, estimate = session.missing(), session.estimate()
-    plan = session.plan
-    return {
-        "cells": len(plan.cells),
-        "stages": plan.counts(plan.stages),
-        "reused": plan.counts(plan.reused(session.store)),
-        "engine_sessions": len({s.session for s in missing.values() if s.session}),
-        "estimate": {
-            "decode_tokens": estimate.decode_tokens,
-            "train_tokens": estimate.train_tokens,
-            "gpu_hours": estimate.gpu_hours,
-        },
-        "trainings": session.train_notes(),
-    }
-
-
-def _print_plan(shown: dict[str, Any], session: Any) -> None:
+def _print_plan(shown: api.PlanSummary, session: Any) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("stage", "distinct", "reused", "to run", title=f"{session.sweep.name}: {shown['cells']} cells")
+    table = Table("stage", "distinct", "reused", "to run", title=f"{session.sweep.name}: {shown.cells} cells")
     missing = session.plan.counts(session.missing())
-    for kind, total in shown["stages"].items():
-        table.add_row(kind, str(total), str(shown["reused"][kind]), str(missing[kind]))
+    for kind, total in shown.stages.items():
+        table.add_row(kind, str(total), str(shown.reused[kind]), str(missing[kind]))
     console = Console()
     console.print(table)
-    estimate, sessions = shown["estimate"], shown["engine_sessions"]
+    estimate, sessions = shown.estimate, shown.engine_sessions
     console.print(
         f"{sessions} engine session{'' if sessions == 1 else 's'}; "
-        f"about {estimate['decode_tokens']:,} tokens to decode, "
-        f"{estimate['train_tokens']:,} to train, {estimate['gpu_hours']:g} GPU hours."
+        f"about {estimate.decode_tokens:,} tokens to decode, "
+        f"{estimate.train_tokens:,} to train, {estimate.gpu_hours:g} GPU hours."
     )
-    for note in shown["trainings"]:
+    for note in shown.trainings:
         console.print(f"{note}." if note.startswith("WARNING") else f"Note: {note}.", style="dim", markup=False)
     for note in sorted({note for cell in session.plan.cells for note in cell.notes}):
         console.print(f"Note: {note}.", style="dim")
@@ -336,8 +318,7 @@ def _after_run(session: Any) -> None:
     keys = {cell.key for cell in session.plan.cells}
     cells = [cell for cell in found.cells(sweep) if cell.key in keys]
     tables.show(cells, store=session.store)
-    reused = len(session.plan.stages) - session.executed - len(session.failed) - len(session.blocked)
-    click.echo(f"Sweep {sweep.name}: {len(cells)} cells, {session.executed} stages run, {reused} reused.")
+    click.echo(f"Sweep {sweep.name}: {len(cells)} cells, {session.executed} stages run, {api.reused(session)} reused.")
     for line in tracking.publish(sweep, session.config.tracking):
         click.echo(line)
     try:
@@ -348,14 +329,7 @@ def _after_run(session: Any) -> None:
         click.echo(f"No page: {error.name} is not installed (pip install 's1sweep[analysis]').")
     else:
         _show_exhibit(session)
-    if session.failed:
-        lines = [f"{len(session.failed)} stages failed, {len(session.blocked)} could not run because of them:"]
-        for name, outcome in session.failed.items():
-            log = session.store.root / outcome.log if outcome.log else "no log"
-            lines += [f"  {name}: {outcome.message}", f"    log: {log}"]
-        again = shlex.join(["s1sweep", "run", "--retry-failed", *session.command])
-        lines.append(f"Everything else is done. When it is mended: {again}")
-        raise SweepFailed("\n".join(lines))
+    api.refuse_failed(session, shlex.join(["s1sweep", "run", "--retry-failed", *session.command]))
 
 
 def _show_exhibit(session: Any) -> None:

@@ -238,6 +238,11 @@ def _values(override: Override) -> list[str]:
     raise UserError(f"{override.input_line} stands for no value. Give at least one.")
 
 
+def override_text(key: str, value: Any) -> str:
+    """A value of Python as an override: a list is an axis, a tuple one list, a string Hydra's own grammar."""
+    return f"{key}={_sweep_text(value)}"
+
+
 def _sweep_text(value: Any) -> str:
     """A YAML value as Hydra's override text: a list is an axis, a string is Hydra's own grammar."""
     if isinstance(value, str):
@@ -252,6 +257,8 @@ def _quoted(value: Any) -> str:
         return "null"
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, tuple):
+        return f"[{','.join(map(_quoted, value))}]"
     text = str(value)
     if not isinstance(value, str) or re.fullmatch(r"[A-Za-z0-9_./\-]+", text):
         return text

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from s1sweep.plan import Plan, Stage
+from s1sweep.planning import Plan, Stage
 from s1sweep.spec import DecodeStage, Placement, PoolSpec, PoolStage, SelectStage, SftSpec, TaskSpec, TrainStage
 from s1sweep.tasks import question_count
 from s1sweep.training.memory import advice, memory, shape

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from s1sweep.errors import UserError, nearest
-from s1sweep.plan import KINDS, Plan, Stage
+from s1sweep.planning import KINDS, Plan, Stage
 from s1sweep.spec import CellSpec
 from s1sweep.store import Store, Sweep, diff
 

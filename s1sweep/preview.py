@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import Any
 
-from s1sweep.checks import check
+from s1sweep.checks import check, check_questions
 from s1sweep.data.ingest import checked
 from s1sweep.decoding.chat import Chat, load_tokenizer, question_text
 from s1sweep.decoding.methods.budget_forcing import leads
@@ -29,7 +29,7 @@ def preview(cell: CellSpec) -> dict[str, Section]:
     cannot work.
     """
     check(cell)
-    question_count(cell.task)
+    check_questions(cell.task)
     sections: dict[str, Callable[[CellSpec], Section]] = {
         "task": _task, "prompt": _prompt, "row": _row, "marks": _marks, "control": _control,
     }  # fmt: skip

@@ -16,10 +16,11 @@ from s1sweep import pins
 from s1sweep.axes import axes_of
 from s1sweep.compose import CellReturn
 from s1sweep.data import server
+from s1sweep.decoding import openai_engine
 from s1sweep.errors import UserError
 from s1sweep.estimate import Estimate, estimate, train_notes
 from s1sweep.identity import digest
-from s1sweep.plan import Cell, Plan, Stage
+from s1sweep.planning import Cell, Plan, Stage
 from s1sweep.runtime.backend import Backend, InProcessBackend
 from s1sweep.runtime.display import Display
 from s1sweep.runtime.job import Outcome
@@ -85,6 +86,7 @@ class Session:
         pins.refuse_unpinned((cell.spec for cell in cells), once)
         for cell in cells:
             once(questions, cell.spec.task)  # a task that cannot be read must stop the run before it trains
+        self._served()
         self._keys()
         self._open()
         self.sweep.add(cell.as_json() for cell in cells)
@@ -150,10 +152,23 @@ class Session:
                     "Lower placement.threads or placement.train_workers."
                 )
 
+    def _served(self) -> None:
+        """Refuse to train where a server decodes: it has the weights that it was started with, and no others."""
+        if self.placement.endpoint is None:
+            return
+        training = [stage.id for stage in self.missing().values() if stage.kind == "train"]
+        if training:
+            raise UserError(
+                f"placement.endpoint serves the weights it was started with, and {len(training)} trainings of this "
+                f"grid would make others ({training[0]}, ...). Give train=none, or another placement."
+            )
+
     def _keys(self) -> None:
         """Refuse to start without the keys of servers that will be asked from this machine."""
         if self.placement.ray_address is not None:
             return
+        if self.placement.endpoint is not None:
+            openai_engine.key(self.placement.endpoint)
         for stage in self.plan.stages.values():
             step = stage.spec.step if isinstance(stage.spec, CurateStage) else None
             if isinstance(step, ServerDomainsSpec) and stage.id in self.missing():

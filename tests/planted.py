@@ -12,7 +12,7 @@ from typing import Any
 
 from s1sweep.axes import axes_of
 from s1sweep.normal import parallel_of
-from s1sweep.plan import Plan, Stage
+from s1sweep.planning import Plan, Stage
 from s1sweep.spec import CellSpec
 from s1sweep.store import Store, Sweep
 from s1sweep.tasks import questions

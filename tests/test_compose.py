@@ -110,20 +110,21 @@ def test_equal_parts_of_cells_are_one_object() -> None:
 
 def test_choices_that_reach_beyond_their_key_are_hydras(tmp_path: Path) -> None:
     """A choice for the whole config, and one whose default another group's choice names."""
-    whole, drawn = "# @package _global_\n", "data: {rule: random, size: 8, seed: 0}\n"
+    whole = "# @package _global_\n"
+    drawn = "data: {rule: random, size: 8, seed: 0}\n"
     files = {
         "data/reach.yaml": f"{whole}{drawn}method: {{max_answer_tokens: 5}}\n",
-        "data/by_task.yaml": f"{whole}defaults:\n  - optional /of_task@_global_: ${{task}}\n{drawn}",
-        "of_task/tiny_hard.yaml": "task: {name: planted}\n",
+        "data/by_task.yaml": f"{whole}defaults:\n  - _self_\n  - optional /of_task@_global_: ${{task}}\n{drawn}",
+        "of_task/tiny_hard.yaml": "data: {seed: 5}\n",
     }
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
-    grid = ["data=random,reach,by_task", "method=budget_forcing,rejection", "task=tiny_calc,tiny_hard"]
-    for ours in compose(*grid, "--config-dir", str(tmp_path)):
+    grid = ["method=budget_forcing,rejection", "data=random,reach,by_task"]
+    found = compose(*grid, "task=tiny_calc,tiny_hard", "--config-dir", str(tmp_path))
+    for ours in found:
         assert ours == by_hydra([*ours.overrides, f"hydra.searchpath=[file://{tmp_path}]"])
-    found = compose("data=by_task", grid[2], "--config-dir", str(tmp_path))
-    assert [config.cell.task.name for config in found] == ["tiny_calc", "planted"]
+    assert [config.cell.data.seed for config in found] == [0, 0, 0, 0, 0, 5] * 2
 
 
 def test_each_scale_has_its_own_sub_grids() -> None:

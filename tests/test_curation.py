@@ -27,7 +27,7 @@ from s1sweep.data.rules import RULES, rule_of
 from s1sweep.errors import UserError
 from s1sweep.normal import curation_before
 from s1sweep.pins import unpinned
-from s1sweep.plan import Plan
+from s1sweep.planning import Plan
 from s1sweep.spec import CellSpec, CurateStage, PoolSpec, PoolStage, SelectStage
 from s1sweep.spec.data import DecontaminateSpec, DeduplicateSpec, DifficultySpec, LengthSpec, QualitySpec
 from tests.helpers import ROOT, compose

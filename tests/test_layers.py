@@ -19,12 +19,12 @@ LAYERS = [
     ],
     ["s1sweep.identity"],
     ["s1sweep.testbed"],
-    ["s1sweep.hub"],
+    ["s1sweep.hub", "s1sweep.lm_eval_tasks"],
     ["s1sweep.store", "s1sweep.data.raw", "s1sweep.data.pool", "s1sweep.data.rules", "s1sweep.grading.graders"],
     ["s1sweep.sources", "s1sweep.tasks", "s1sweep.decoding.readout", "s1sweep.decoding.engine"],
     ["s1sweep.pins"],
     ["s1sweep.data", "s1sweep.training", "s1sweep.decoding", "s1sweep.grading", "s1sweep.template"],
-    ["s1sweep.axes", "s1sweep.checks", "s1sweep.normal", "s1sweep.plan"],
+    ["s1sweep.axes", "s1sweep.checks", "s1sweep.normal", "s1sweep.planning"],
     [
         "s1sweep.estimate",
         "s1sweep.compose",
@@ -40,7 +40,9 @@ LAYERS = [
     ["s1sweep.analysis.wandb_report", "s1sweep.analysis.wandb_save"],
     ["s1sweep.session"],
     ["s1sweep.doctor"],
-    ["s1sweep.completion", "s1sweep.commands"],
+    ["s1sweep.api"],
+    ["s1sweep.options", "s1sweep.completion"],
+    ["s1sweep.commands", "s1sweep.share"],
     ["s1sweep.cli"],
 ]
 HOMES = {
@@ -50,6 +52,8 @@ HOMES = {
     "wandb_workspaces": ["s1sweep.analysis.wandb_report"],
     "ray": ["s1sweep.runtime.ray_backend", "s1sweep.launchers"],
     "vllm": ["s1sweep.decoding.vllm_engine", "s1sweep.testbed"],
+    "lm_eval": ["s1sweep.lm_eval_tasks"],
+    "httpx": ["s1sweep.decoding.openai_engine"],
     "torch": ["s1sweep.training", "s1sweep.decoding.vllm_engine", "s1sweep.testbed"],
     "trl": ["s1sweep.training"],
     "transformers": ["s1sweep.training", "s1sweep.data.curation.length", "s1sweep.decoding.chat", "s1sweep.testbed"],
@@ -60,8 +64,8 @@ HOMES = {
         *("s1sweep.analysis.grades", "s1sweep.analysis.frame"),
     ],
     "matplotlib": ["s1sweep.analysis.plots"],
-    "jinja2": ["s1sweep.analysis.report", "s1sweep.analysis.datacards"],
-    "click": ["s1sweep.cli", "s1sweep.commands", "s1sweep.completion"],
+    "jinja2": ["s1sweep.analysis.modelcard", "s1sweep.analysis.report", "s1sweep.analysis.datacards"],
+    "click": ["s1sweep.cli", "s1sweep.commands", "s1sweep.completion", "s1sweep.options", "s1sweep.share"],
 }
 FILES = sorted(
     [*(ROOT / "s1sweep").rglob("*.py"), *(ROOT / "analysis").rglob("*.py"), *(ROOT / "hydra_plugins").rglob("*.py")]

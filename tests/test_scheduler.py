@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from s1sweep.plan import Stage
+from s1sweep.planning import Stage
 from s1sweep.runtime.backend import Backend, InProcessBackend
 from s1sweep.runtime.job import Outcome
 from s1sweep.runtime.policy import Capacity

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from s1sweep import pins
 from s1sweep.errors import UserError
-from s1sweep.plan import Stage
+from s1sweep.planning import Stage
 from s1sweep.session import Session
 from s1sweep.spec import CellConfig, CellSpec, Placement, Tracking
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from s1sweep.plan import Stage
+from s1sweep.planning import Stage
 from s1sweep.runtime.backend import Backend, Handle
 from s1sweep.runtime.job import Job, Outcome, Request, Resources, Task
 from s1sweep.runtime.policy import Waiting, decide
@@ -57,6 +57,7 @@ def resources(placement: Placement, root: Path) -> Resources:
         checkpoint_every=placement.checkpoint_every,
         gpus_per_engine=placement.gpus_per_engine,
         kv_cache_mb=placement.kv_cache_mb,
+        endpoint=placement.endpoint,
         traces=str(root / "traces"),
     )
 

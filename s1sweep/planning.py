@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from s1sweep.axes import series_key
-from s1sweep.checks import check, check_ask
+from s1sweep.checks import check, check_ask, check_questions
 from s1sweep.data import curate, ingest, rules, select, trial
 from s1sweep.data.curation import STEPS, domains
 from s1sweep.data.pool import Entry
@@ -59,7 +59,7 @@ from s1sweep.spec import (
 )
 from s1sweep.spec.data import asks
 from s1sweep.store import Store
-from s1sweep.tasks import question_count, task_content
+from s1sweep.tasks import task_content
 from s1sweep.training import conditional, grpo, sft
 
 KINDS = ("pool", "curate", "select", "train", "decode", "grade")
@@ -117,7 +117,7 @@ class Plan:
         """Add one cell. Raises UserError if it cannot work."""
         check(cell)
         once = self.once
-        once(question_count, cell.task)  # reads a file's questions; those of the hub are read before a run
+        once(check_questions, cell.task)
         uses = unpinned(cell, once)
         notes = [f"{use}: `run` asks for a commit, or for `s1sweep prefetch` first" for use in uses]
         ids: dict[str, str] = {}

@@ -31,7 +31,7 @@ def commands() -> list[str]:
     pages = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
     found = {match.strip() for page in pages for match in _COMMAND.findall(page.read_text(encoding="utf-8"))}
     taken = {line for line in found if "=" in line and not _PLACEHOLDER.search(line)}
-    files = ("config-dir", "pool=file", "mine.", "retry-failed", "riddles", "\\")
+    files = ("config-dir", "pool=file", "mine.", "retry-failed", "riddles", "my_tasks", "\\")
     return sorted(line for line in taken if not any(word in line for word in files))
 
 

@@ -24,6 +24,10 @@ check: setup
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
 
+docs: setup ## build the site into build/site; a broken link fails
+	.venv/bin/python -m mkdocs build --quiet
+	@echo "build/site/index.html"
+
 format: setup ## mend style
 	.venv/bin/ruff check --fix
 	.venv/bin/ruff format

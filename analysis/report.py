@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from s1sweep.errors import UserError
-from s1sweep.store import Store, Sweep
+from s1sweep.identity import digest
+from s1sweep.store import Store, Sweep, code_version
 
 from . import claims, exhibits, papertables, plots
 from .browser import browser, distinct
@@ -28,7 +29,19 @@ from .study import Study
 from .tables import percent
 from .trainings import trainings
 
+PAGE = "report.html"
 SYNTHETIC = "Synthetic: the packaged testbed made these figures. They are not evidence about language models."
+
+
+def refresh(sweep: Sweep) -> Path:
+    """The sweep's page, written anew unless the one that is there was made of the same cells, records and code."""
+    path, mark = sweep.dir / PAGE, _mark(sweep).encode()
+    if path.exists():
+        with path.open("rb") as page:
+            page.seek(max(0, path.stat().st_size - 2 * len(mark)))
+            if mark in page.read():
+                return path
+    return write(sweep)
 
 
 def write(sweep: Sweep, out: str | None = None) -> Path:
@@ -40,11 +53,20 @@ def write(sweep: Sweep, out: str | None = None) -> Path:
     environment = Environment(loader=templates, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters.update(percent=percent, points=_points, when=_when, duration=_duration, signed=_signed)
     environment.filters.update(table=lambda table: Markup(html.table(table)), drawn=_drawn)
+    mark = _mark(sweep)  # before the records are read: what is published meanwhile makes the page old
     page = environment.get_template("report.html").render(_context(sweep))
-    path = Path(out).expanduser() if out else sweep.dir / "report.html"
+    path = Path(out).expanduser() if out else sweep.dir / PAGE
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page, encoding="utf-8")
+    path.write_text(f"{page}\n{mark}\n", encoding="utf-8")
     return path
+
+
+def _mark(sweep: Sweep) -> str:
+    """A comment that is the same for pages of the same cells, records, failures, notes, claims and code."""
+    cells = sweep.cells()
+    stages = sorted({stage for cell in cells for stage in cell["stages"].values()})
+    states = [sweep.store.state(stage) for stage in stages]
+    return f"<!-- made of {digest([code_version(), sweep.info(), [cell['key'] for cell in cells], stages, states])} -->"
 
 
 def _context(sweep: Sweep) -> dict[str, Any]:

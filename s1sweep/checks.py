@@ -17,8 +17,9 @@ from s1sweep.spec import (
     MethodSpec,
     ModelSpec,
     SamplingSpec,
+    TaskSpec,
 )
-from s1sweep.tasks import question_count
+from s1sweep.tasks import question_count, questions
 
 # Methods that draw several times from one prefix.
 SAMPLED = ("rejection", "rebase")
@@ -29,14 +30,23 @@ MARKED = ("step_conditional", "rejection", "no_thinking", "rebase")
 
 
 def check(cell: CellSpec) -> None:
-    """Raise UserError, naming field, value and what to do, if a cell cannot work."""
+    """Raise UserError, naming field, value and what to do, if a cell cannot work. Reads no questions."""
     if cell.task.grader is None:
         raise UserError(f"task.grader=null: task {cell.task.name!r} has no grader. Give one of: {', '.join(GRADERS)}.")
     if cell.task.grader not in GRADERS:
         raise invalid("task.grader", cell.task.grader, GRADERS)
     _check_parallel(cell)
     _check_decoding(cell.method, cell.model, cell.sampling)
-    question_count(cell.task)  # reads a file's questions; those of the hub are read before a run
+
+
+def check_questions(task: TaskSpec) -> None:
+    """Read a task's questions, where they are here. Raises UserError if they are none, or do not go with the grader."""
+    question_count(task)  # those of the hub are read before a run
+    if task.lm_eval is not None and task.grader != "choice" and all(q.choices for q in questions(task)):
+        raise UserError(
+            f"task.grader={task.grader!r} is not valid for task.lm_eval={task.lm_eval!r}, whose answers are "
+            "letters of choices. Give task.grader=choice."
+        )
 
 
 def check_ask(step: CurationStep, who: str, ask: AskSpec) -> None:

@@ -5,7 +5,6 @@ mistake.
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -13,15 +12,11 @@ from typing import Any
 
 import click
 
-from s1sweep import __version__, queue_cli, simulate_cli, store_cli
+from s1sweep import __version__, api, commands, completion, project, queue_cli, simulate_cli, store_cli
+from s1sweep.commands import HYDRA, OVERRIDES, SWEEP
 from s1sweep.errors import SweepFailed, UserError
-
-ROOT = click.option(
-    "--root",
-    default=lambda: os.environ.get("S1SWEEP_ROOT", "s1sweep-out"),
-    help="Where the store is (placement.root of the run). [default: $S1SWEEP_ROOT or s1sweep-out]",
-)
-HYDRA = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": ["--help"]}
+from s1sweep.options import ROOT
+from s1sweep.share import export, push
 
 
 class Commands(click.Group):
@@ -54,12 +49,21 @@ class WithCommand(click.Command):
 @click.version_option(__version__)
 def main() -> None:
     """Sweeps and ablations for simple test-time scaling."""
+    project.enter()
+
+
+for _command in commands.ALL:
+    main.add_command(_command)
+
+
+main.add_command(export)
+main.add_command(push)
 
 
 @main.command(context_settings=HYDRA)
 @click.option("--retry-failed", is_flag=True, help="Take up stages that failed in earlier runs.")
 @click.option("--force", metavar="STAGE", help="Redo a stage (an id or its beginning) and all that hangs on it.")
-@click.argument("overrides", nargs=-1, type=click.UNPROCESSED)
+@OVERRIDES
 def run(overrides: Sequence[str], retry_failed: bool, force: str | None) -> None:
     """Run a grid of cells: s1sweep run -m data=random,diverse extrapolation=none,wait task=tiny_calc
 
@@ -77,7 +81,7 @@ def run(overrides: Sequence[str], retry_failed: bool, force: str | None) -> None
 
 @main.command(context_settings=HYDRA)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.argument("overrides", nargs=-1, type=click.UNPROCESSED)
+@OVERRIDES
 def plan(overrides: Sequence[str], as_json: bool) -> None:
     """Show what `run` with the same overrides would do, reuse and cost. Runs and writes nothing."""
     from s1sweep.compose import multirun
@@ -87,53 +91,15 @@ def plan(overrides: Sequence[str], as_json: bool) -> None:
         multirun(overrides, session)
         if session.config is None:
             return
-        shown = _planned(session)
+        shown = api.summary(session)
     if as_json:
-        click.echo(json.dumps(shown, indent=1))
+        click.echo(json.dumps(shown.as_json(), indent=1))
     else:
         _print_plan(shown, session)
 
 
-@main.command(context_settings=HYDRA)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.argument("overrides", nargs=-1, type=click.UNPROCESSED)
-def inspect(overrides: Sequence[str], as_json: bool) -> None:
-    """Show what the model sees: a prompt, a masked training row, marks, stops, what is injected, how gold is read."""
-    from s1sweep import pins
-    from s1sweep.compose import cells_of
-    from s1sweep.preview import preview, preview_text
-    from s1sweep.store import Store
-
-    configs = cells_of(overrides)
-    if not configs:
-        return  # --cfg and --info only show
-    if len(configs) > 1:
-        raise UserError(f"inspect shows one cell; these are {len(configs)}. Give one value of each.")
-    cell = pins.pinned(configs[0].cell, pins.read(Store(configs[0].placement.root)))
-    found = preview(cell)
-    colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-    mark = (lambda text: click.style(text, fg="green")) if colour else "⟦{}⟧".format
-    click.echo(json.dumps(found, indent=1, ensure_ascii=False) if as_json else preview_text(found, mark))
-
-
-@main.command(context_settings=HYDRA)
-@click.argument("overrides", nargs=-1, type=click.UNPROCESSED)
-def prefetch(overrides: Sequence[str]) -> None:
-    """Fetch the models and data that `run` with the same overrides reads from the hub, and pin their commits."""
-    from s1sweep.compose import cells_of
-    from s1sweep.prefetch import prefetch as fetch
-    from s1sweep.store import Store
-
-    configs = cells_of(overrides)
-    if not configs:
-        return  # --cfg and --info only show
-    failed = fetch([config.cell for config in configs], Store(configs[0].placement.root), click.echo)
-    if failed:
-        raise SweepFailed("\n".join(failed))
-
-
 @main.command()
-@click.argument("sweep", required=False)
+@SWEEP
 @click.option("--json", "as_json", is_flag=True, help="A list of cells.")
 @click.option("--csv", "as_csv", is_flag=True, help="One line per cell.")
 @click.option("--parquet", metavar="FILE", help="Write one row per cell to a parquet file (docs/results.md).")
@@ -173,8 +139,8 @@ def results(
 
 
 @main.command()
-@click.argument("a")
-@click.argument("b")
+@click.argument("a", shell_complete=completion.sweeps)
+@click.argument("b", shell_complete=completion.sweeps)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--other-root", metavar="ROOT", help="The store of B, where it is another one.")
 @ROOT
@@ -195,7 +161,7 @@ def compare(a: str, b: str, as_json: bool, other_root: str | None, root: str) ->
 
 
 @main.command()
-@click.argument("sweep", required=False)
+@SWEEP
 @click.option("--out", metavar="FILE", help="Where to write. [default: report.html in the sweep's folder]")
 @click.option(
     "--to", type=click.Choice(["html", "wandb"]), default="html", help="A page, or a W&B report and workspace."
@@ -229,7 +195,7 @@ def _wandb_report(sweep: Any, entity: str | None, project: str | None) -> None:
 
 @main.command()
 @click.argument("name", required=False)
-@click.argument("sweep", required=False)
+@SWEEP
 @click.option("--format", "form", default="terminal", help="terminal, markdown, latex or csv. [default: terminal]")
 @click.option("--figure", metavar="FILE", help="Also write its figure; the name ends in .svg, .pdf or .png.")
 @click.option("--published", is_flag=True, help="Put the source's own numbers beside ours.")
@@ -260,7 +226,7 @@ def show(name: str | None, sweep: str | None, form: str, figure: str | None, pub
 
 
 @main.command()
-@click.argument("sweep", required=False)
+@SWEEP
 @click.option("--out", metavar="FILE", help="Where to write. [default: data.html in the sweep's folder]")
 @ROOT
 def data(sweep: str | None, out: str | None, root: str) -> None:
@@ -274,7 +240,7 @@ def data(sweep: str | None, out: str | None, root: str) -> None:
 
 
 @main.command()
-@click.argument("sweep", required=False)
+@SWEEP
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @ROOT
 def status(sweep: str | None, as_json: bool, root: str) -> None:
@@ -374,39 +340,26 @@ def _write_frame(sweep: Any, parquet: str | None, readouts: bool) -> None:
     click.echo(f"{path}: {len(found):,} rows, {len(found.columns)} columns")
 
 
-def _planned(session: Any) -> dict[str, Any]:
-    missing, estimate = session.missing(), session.estimate()
-    plan = session.plan
-    return {
-        "cells": len(plan.cells),
-        "stages": plan.counts(plan.stages),
-        "reused": plan.counts(plan.reused(session.store)),
-        "engine_sessions": len({s.session for s in missing.values() if s.session}),
-        "estimate": estimate.as_json(),
-        "trainings": session.train_notes(),
-    }
-
-
-def _print_plan(shown: dict[str, Any], session: Any) -> None:
+def _print_plan(shown: api.PlanSummary, session: Any) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("stage", "distinct", "reused", "to run", title=f"{session.sweep.name}: {shown['cells']} cells")
+    table = Table("stage", "distinct", "reused", "to run", title=f"{session.sweep.name}: {shown.cells} cells")
     missing = session.plan.counts(session.missing())
-    for kind, total in shown["stages"].items():
-        table.add_row(kind, str(total), str(shown["reused"][kind]), str(missing[kind]))
+    for kind, total in shown.stages.items():
+        table.add_row(kind, str(total), str(shown.reused[kind]), str(missing[kind]))
     console = Console()
     console.print(table)
-    estimate, sessions = shown["estimate"], shown["engine_sessions"]
+    estimate, sessions = shown.estimate, shown.engine_sessions
     console.print(
         f"{sessions} engine session{'' if sessions == 1 else 's'}; "
-        f"about {estimate['decode_tokens']:,} tokens to decode, "
-        f"{estimate['train_tokens']:,} to train."
+        f"about {estimate.decode_tokens:,} tokens to decode, "
+        f"{estimate.train_tokens:,} to train."
     )
-    console.print(simulate_cli.estimate_text(estimate))
-    for line in estimate["basis"]:
+    console.print(simulate_cli.estimate_text(estimate.as_json()))
+    for line in estimate.basis:
         console.print(f"Time: {line}.", style="dim", markup=False)
-    for note in shown["trainings"]:
+    for note in shown.trainings:
         console.print(f"{note}." if note.startswith("WARNING") else f"Note: {note}.", style="dim", markup=False)
     for note in sorted({note for cell in session.plan.cells for note in cell.notes}):
         console.print(f"Note: {note}.", style="dim")
@@ -423,26 +376,18 @@ def _after_run(session: Any) -> None:
     keys = {cell.key for cell in session.plan.cells}
     cells = [cell for cell in found.cells(sweep) if cell.key in keys]
     tables.show(cells, store=session.store)
-    reused = len(session.plan.stages) - session.executed - len(session.failed) - len(session.blocked)
-    click.echo(f"Sweep {sweep.name}: {len(cells)} cells, {session.executed} stages run, {reused} reused.")
+    click.echo(f"Sweep {sweep.name}: {len(cells)} cells, {session.executed} stages run, {api.reused(session)} reused.")
     for line in tracking.publish(sweep, session.config.tracking):
         click.echo(line)
     try:
         from s1sweep.analysis import report as page
 
-        click.echo(f"Page: {page.write(sweep)}")
+        click.echo(f"Page: {page.refresh(sweep)}")
     except ImportError as error:
         click.echo(f"No page: {error.name} is not installed (pip install 's1sweep[analysis]').")
     else:
         _show_exhibit(session)
-    if session.failed:
-        lines = [f"{len(session.failed)} stages failed, {len(session.blocked)} could not run because of them:"]
-        for name, outcome in session.failed.items():
-            log = os.path.join(session.store.url, outcome.log) if outcome.log else "no log"
-            lines += [f"  {name}: {outcome.message}", f"    log: {log}"]
-        again = shlex.join(["s1sweep", "run", "--retry-failed", *session.command])
-        lines.append(f"Everything else is done. When it is mended: {again}")
-        raise SweepFailed("\n".join(lines))
+    api.refuse_failed(session, shlex.join(["s1sweep", "run", "--retry-failed", *session.command]))
 
 
 def _show_exhibit(session: Any) -> None:

@@ -1,21 +1,18 @@
-"""Overrides to cells: the one file, with its plugin, that knows Hydra and OmegaConf.
+"""A command line to cells. With `composer` and the plugin the only file that knows Hydra and OmegaConf.
 
-Hydra's grammar, groups and sweepers are used as they are; what is ours is speed. Composing a config takes Hydra 0.1
-s, so it is
-done once per distinct choice of groups, and value overrides are applied to copies.
+Hydra's grammar, groups and sweepers are used as they are; what is ours is speed (`composer`) and the sub-grids of
+experiments (`grids`).
 """
 
 from __future__ import annotations
 
-import copy
-import difflib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path, get_args_parser
 from hydra.core.config_loader import ConfigLoader
@@ -30,16 +27,13 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import ValidationError
 
+from s1sweep import grids, project, typos
+from s1sweep.composer import Composer, refuse_nameless
 from s1sweep.errors import SweepFailed, UserError, nearest
 from s1sweep.spec import CellConfig
 from s1sweep.spec.launch import LaunchConfig
 
 CONF = Path(__file__).parent / "conf"
-_CELL_GROUPS = (
-    *("pool", "curation", "data", "extrapolation", "method", "parallel", "scorer", "model", "train", "task"),
-    "sampling",
-)
-_OTHER = ("name", "notes", "tags", "claims", "objective", "placement", "tracking")
 
 
 @dataclass(frozen=True)
@@ -62,7 +56,8 @@ def multirun(arguments: Sequence[str], handler: Handler) -> None:
     global _handler
     parsed = _parser().parse_args(list(arguments))
     overrides = [_renamed(line) for line in parsed.overrides]
-    hydra = _hydra(parsed.config_dir)
+    folders = conf_folders(parsed.config_dir)
+    hydra = _hydra(folders)
     name = parsed.config_name or "config"
     _handler = handler
     try:
@@ -71,13 +66,14 @@ def multirun(arguments: Sequence[str], handler: Handler) -> None:
         elif parsed.info:
             hydra.show_info(parsed.info, name, overrides, RunMode.MULTIRUN if parsed.multirun else RunMode.RUN)
         else:
+            _refuse_nameless(overrides, folders)
             if parsed.multirun:
                 overrides = _fields_with_their_choices(overrides)
             else:
                 _refuse_sweeps(overrides)
             hydra.multirun(name, lambda _: None, overrides, with_log_configuration=False)
     except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(_explain(error, hydra.config_loader, name)) from error
+        raise UserError(_explain(error, hydra.config_loader, name, folders)) from error
     finally:
         _handler = None
         GlobalHydra.instance().clear()
@@ -86,12 +82,12 @@ def multirun(arguments: Sequence[str], handler: Handler) -> None:
 _OPEN = ("launcher.env", "launcher.file_mounts", "launcher.node_selector")  # names in them are the user's own
 
 
-def _hydra(config_dir: str | None) -> Hydra:
+def _hydra(folders: Sequence[Path]) -> Hydra:
     setbase("1.3")
     search = create_config_search_path(str(CONF.resolve()))
-    if config_dir:
+    for folder in folders[1:]:
         # Hydra wants its own schemas to stay last.
-        search.prepend("command-line", f"file://{Path(config_dir).absolute()}", anchor="schema")
+        search.prepend("s1sweep", f"file://{folder}", anchor="schema")
     GlobalHydra.instance().clear()
     return Hydra.create_main_hydra2("s1sweep", search)
 
@@ -99,7 +95,8 @@ def _hydra(config_dir: str | None) -> Hydra:
 def launch_config(arguments: Sequence[str]) -> LaunchConfig:
     """The launch that `launcher=slurm launcher.nodes=2 placement=...` means. Raises UserError on bad input."""
     parsed = _parser().parse_args(list(arguments))
-    loader = _hydra(parsed.config_dir).config_loader
+    folders = conf_folders(parsed.config_dir)
+    loader = _hydra(folders).config_loader
     try:
         _refuse_sweeps(parsed.overrides)
         overrides = [f"++{line}" if line.startswith(_OPEN) else line for line in parsed.overrides]
@@ -112,9 +109,9 @@ def launch_config(arguments: Sequence[str]) -> LaunchConfig:
         plain: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
         return LaunchConfig.model_validate(plain)
     except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(_explain(error, loader, "launch")) from error
+        raise UserError(_explain(error, loader, "launch", folders)) from error
     except ValidationError as error:
-        raise UserError("\n".join(_field_error(e, plain) for e in error.errors())) from error
+        raise UserError("\n".join(typos.field_error(e, plain) for e in error.errors())) from error
     finally:
         GlobalHydra.instance().clear()
 
@@ -136,10 +133,31 @@ def cells_of(arguments: Sequence[str]) -> list[CellConfig]:
     return cells
 
 
+def conf_folders(config_dir: str | None = None) -> list[Path]:
+    """Where choices are found: the package, then --config-dir, then the project around the working directory."""
+    around = project.enter()
+    return [CONF, *([Path(config_dir).absolute()] if config_dir else []), *([around.conf] if around else [])]
+
+
 def _parser() -> Any:
     parser = get_args_parser()
     parser.prog = "s1sweep run"
+    flags = [*parser._option_string_actions, "--json", "--retry-failed", "--force"]
+
+    def refuse(message: str) -> NoReturn:
+        unknown = re.search(r"unrecognized arguments: (\S+)", message)
+        close = nearest(unknown[1], flags) if unknown else ""
+        raise UserError(f"{message}.{close} Overrides are key=value; flags are those of --help, and Hydra's.")
+
+    parser.error = refuse  # type: ignore[method-assign]
     return parser
+
+
+def _refuse_nameless(overrides: Sequence[str], folders: Sequence[Path]) -> None:
+    groups = set(typos.groups(folders))
+    for override in OverridesParser.create().parse_overrides(list(overrides)):
+        if override.key_or_group in groups and not override.is_sweep_override():
+            refuse_nameless(override)
 
 
 def _refuse_sweeps(overrides: Sequence[str]) -> None:
@@ -187,28 +205,41 @@ def expand(arguments: Sequence[str], loader: ConfigLoader, master: DictConfig) -
     """
     parser = OverridesParser.create(config_loader=loader)
     parsed = parser.parse_overrides(list(arguments))
+
+    def values(key: str, value: Any) -> list[str]:
+        return _values(parser.parse_overrides([f"{key}={_sweep_text(value)}"])[0])
+
+    @cache
+    def same(value: str) -> str:
+        return str(parser.parse_overrides([f"key={value}"])[0].value())
+
     cells: list[list[str]] = []
-    scale = [o for o in parsed if o.get_key_element() == "scale"]
-    for line, others in _experiments(parsed):
-        grids = _grids(loader, master, [*scale, *([line] if line else [])])
-        for name, axes in (grids or {"": {}}).items():
-            if not isinstance(axes, Mapping):
-                raise UserError(f"grids.{name}={axes!r} is not valid. Give a mapping of keys to values.")
-            wanted = parser.parse_overrides([f"{key}={_sweep_text(value)}" for key, value in axes.items()])
-            cells += _product([*([line] if line else []), *wanted, *others])
+    for experiment in _each(parsed, "experiment"):
+        # A sub-grid's values may depend on the scale, so each scale has its own.
+        for scale in _each(parsed, "scale") if experiment else [None]:
+            first = [experiment] if experiment else []
+            given = {o.get_key_element(): _values(o) for o in parsed if o.get_key_element() != "experiment"}
+            given |= {"scale": _values(scale)} if scale else {}
+            for name, axes in (_grids(loader, master, [*first, *([scale] if scale else [])]) or {"": {}}).items():
+                grid = grids.read(name, axes, grids.Reader(values, same))
+                cells += [
+                    [*map(_line, first), *(f"{key}={value}" for key, value in cell.items())]
+                    for cell in grid.cells(given)
+                ]
+    if not cells:
+        raise UserError("No cells: the sub-grids' `exclude` leaves none of these. Give other values.")
     return cells
 
 
-def _experiments(overrides: Sequence[Override]) -> list[tuple[Override | None, list[Override]]]:
-    """Each chosen experiment apart, since each has its own sub-grids."""
-    others = [o for o in overrides if o.get_key_element() != "experiment"]
-    chosen = [o for o in overrides if o.get_key_element() == "experiment"]
-    if not chosen:
-        return [(None, others)]
-    if not chosen[-1].is_sweep_override():
-        return [(chosen[-1], others)]
-    lines = [f"experiment={value}" for value in chosen[-1].sweep_string_iterator()]
-    return [(override, others) for override in OverridesParser.create().parse_overrides(lines)]
+def _each(overrides: Sequence[Override], key: str) -> list[Override | None]:
+    """Each choice of one group as an override of its own; None where none is given."""
+    chosen = [o for o in overrides if o.get_key_element() == key]
+    if not chosen or not chosen[-1].is_sweep_override():
+        return [chosen[-1] if chosen else None]
+    each = OverridesParser.create().parse_overrides([f"{key}={value}" for value in _values(chosen[-1])])
+    for override in each:
+        refuse_nameless(override)
+    return [*each]
 
 
 def _grids(loader: ConfigLoader, master: DictConfig, chosen: Sequence[Override]) -> dict[str, Any]:
@@ -218,32 +249,31 @@ def _grids(loader: ConfigLoader, master: DictConfig, chosen: Sequence[Override])
     else:
         lines = [*master.hydra.overrides.hydra, *map(_line, chosen)]
         found = loader.load_configuration(master.hydra.job.config_name, lines, RunMode.RUN).grids
-    grids = OmegaConf.to_container(found, resolve=True) if found else {}
-    assert isinstance(grids, dict)
-    return {str(name): axes for name, axes in grids.items()}
+    plain = OmegaConf.to_container(found, resolve=True) if found else {}
+    assert isinstance(plain, dict)
+    return {str(name): axes for name, axes in plain.items()}
 
 
 def _line(override: Override) -> str:
     return f"{override.get_key_element()}={override.get_value_element_as_str()}"
 
 
-def _product(overrides: Sequence[Override]) -> list[list[str]]:
-    """BasicSweeper's product, later overrides of a key replacing earlier ones in place."""
-    axes: dict[str, list[str]] = {}
-    for override in overrides:
-        key = override.get_key_element()
-        if not override.is_sweep_override():
-            axes[key] = [f"{key}={override.get_value_element_as_str()}"]
-        elif override.is_discrete_sweep():
-            axes[key] = [f"{key}={value}" for value in override.sweep_string_iterator()]
-        else:
-            raise UserError(
-                f"{override.input_line}: a grid needs listed values. Use a searching hydra/sweeper for intervals."
-            )
-    cells: list[list[str]] = [[]]
-    for values in axes.values():
-        cells = [[*cell, value] for cell in cells for value in values]
-    return cells
+def _values(override: Override) -> list[str]:
+    """The values of an axis as BasicSweeper reads them; of one that is none, its value."""
+    if not override.is_sweep_override():
+        return [override.get_value_element_as_str()]
+    if not override.is_discrete_sweep():
+        raise UserError(
+            f"{override.input_line}: a grid needs listed values. Use a searching hydra/sweeper for intervals."
+        )
+    if found := list(override.sweep_string_iterator()):
+        return found
+    raise UserError(f"{override.input_line} stands for no value. Give at least one.")
+
+
+def override_text(key: str, value: Any) -> str:
+    """A value of Python as an override: a list is an axis, a tuple one list, a string Hydra's own grammar."""
+    return f"{key}={_sweep_text(value)}"
 
 
 def _sweep_text(value: Any) -> str:
@@ -260,100 +290,15 @@ def _quoted(value: Any) -> str:
         return "null"
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, tuple):
+        return f"[{','.join(map(_quoted, value))}]"
     text = str(value)
     if not isinstance(value, str) or re.fullmatch(r"[A-Za-z0-9_./\-]+", text):
         return text
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
-# --- cells ----------------------------------------------------------------------------------------------------------
-
-
-class Composer:
-    """Composes cells of one primary config, sharing what cells have in common."""
-
-    def __init__(self, loader: ConfigLoader, master: DictConfig) -> None:
-        assert isinstance(loader, ConfigLoaderImpl)
-        self._loader = loader
-        self._name = master.hydra.job.config_name
-        self._hydra_overrides = list(master.hydra.overrides.hydra)
-        self._bases: dict[tuple[str, ...], tuple[DictConfig, dict[str, str]]] = {}
-        self._parser = OverridesParser.create()
-
-    def cell(self, overrides: Sequence[str]) -> CellConfig:
-        """One validated cell. Raises UserError naming the field."""
-        parsed = self._parser.parse_overrides(list(overrides))
-        groups = [o for o in parsed if self._is_group(o)]
-        values = [o for o in parsed if not self._is_group(o)]
-        base, choices = self._base(groups)
-        config = copy.deepcopy(base)
-        ConfigLoaderImpl._apply_overrides_to_config(values, config)
-        plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-        assert isinstance(plain, dict)
-        return _validated(plain, choices, overrides)
-
-    def _is_group(self, override: Override) -> bool:
-        # As Hydra decides it (create_defaults_list): a dict is a value even where a group has that name.
-        return self._loader.repository.group_exists(override.key_or_group) and not isinstance(override.value(), dict)
-
-    def _base(self, groups: Sequence[Override]) -> tuple[DictConfig, dict[str, str]]:
-        key = tuple(str(o.input_line) for o in groups)
-        if key not in self._bases:
-            config = self._loader.load_configuration(
-                self._name, [*self._hydra_overrides, *key], RunMode.RUN, from_shell=False
-            )
-            choices = {k: str(v) for k, v in config.hydra.runtime.choices.items() if not k.startswith("hydra/")}
-            with open_dict(config):
-                del config["hydra"]
-            self._bases[key] = config, choices
-        return self._bases[key]
-
-
-def _validated(plain: dict[Any, Any], choices: dict[str, str], overrides: Sequence[str]) -> CellConfig:
-    known = {*_CELL_GROUPS, *_OTHER, "grids", "experiment", "scale"}
-    for key in plain:
-        if key not in known:
-            raise UserError(
-                f"{key}={plain[key]!r} is not a field.{nearest(str(key), known)} Fields: {', '.join(sorted(known))}."
-            )
-    value = {
-        **{key: plain[key] for key in _OTHER},
-        "cell": {key: plain[key] for key in _CELL_GROUPS},
-        "choices": choices,
-        "overrides": tuple(overrides),
-    }
-    try:
-        return CellConfig.model_validate(value)
-    except ValidationError as error:
-        raise UserError("\n".join(_field_error(e, value) for e in error.errors())) from error
-
-
-def _field_error(error: Any, value: dict[str, Any]) -> str:
-    """`train.learning_rate='fast': input should be a valid number`, with the valid names for an unknown field."""
-    # A union puts the tag or type it tried into the path; it is no part of the field's name.
-    where = [part for part in error["loc"] if part != "cell"]
-    found: Any = value
-    shown = []
-    for part in error["loc"]:
-        tag = part in (found.get("kind"), found.get("by")) if isinstance(found, dict) else not isinstance(part, int)
-        if tag:
-            where.remove(part)
-            continue
-        if (isinstance(found, Mapping) and part in found) or (
-            isinstance(found, Sequence) and isinstance(part, int) and part < len(found)
-        ):
-            found = found[part]
-        shown.append(part)
-    field = ".".join(map(str, where))
-    if error["type"] == "extra_forbidden":
-        return f"{field}={found!r} is not a field. Remove it, or see `s1sweep run --cfg job` for the valid ones."
-    if error["type"] == "missing":
-        return f"{field} is missing. Give {field}=..."
-    message = error["msg"].replace("valid tuple", "valid list")
-    return f"{field}={found!r}: {message[0].lower()}{message[1:]}."
-
-
-def _explain(error: Exception, loader: ConfigLoader, name: str) -> str:
+def _explain(error: Exception, loader: ConfigLoader, name: str, folders: Sequence[Path]) -> str:
     """A Hydra or OmegaConf error as one message, with the nearest valid name for a typo."""
     text = str(error).strip()
     if isinstance(error, OverrideParseException):
@@ -367,13 +312,7 @@ def _explain(error: Exception, loader: ConfigLoader, name: str) -> str:
     key = re.search(r"Could not override '([^']+)'", text)
     if key:
         valid = sorted(_keys(OmegaConf.to_container(loader.load_configuration(name, [], RunMode.RUN), resolve=False)))
-        close = difflib.get_close_matches(key.group(1), valid, n=3)
-        prefix = key.group(1).split(".")[0] + "."
-        siblings = [v for v in valid if v.startswith(prefix)]
-        if close:
-            text += f"\nDid you mean {' or '.join(repr(c) for c in close)}?"
-        elif siblings:
-            text += f"\nFields of {prefix[:-1]}: {', '.join(siblings)}."
+        text += typos.unknown_key(key.group(1), valid, folders)
     choice = re.search(r"Could not find '([^']+)/([^'/]+)'", text)
     if choice:
         options = loader.get_group_options(choice.group(1))

@@ -6,7 +6,7 @@ Programmer errors are neither; they raise as usual.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 
 class UserError(Exception):
@@ -18,7 +18,11 @@ class StoreUnavailable(UserError):
 
 
 class SweepFailed(Exception):
-    """Some stages failed while the rest of the run went on. Exit code 1."""
+    """Some stages failed while the rest of the run went on; `failed` is why, by stage. Exit code 1."""
+
+    def __init__(self, message: str, failed: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.failed = dict(failed or {})
 
 
 def nearest(value: str, valid: Iterable[str]) -> str:

@@ -15,7 +15,7 @@ from statistics import fmean
 from typing import Any
 
 from s1sweep.costmodel import CostModel, Fit
-from s1sweep.plan import Plan, Stage
+from s1sweep.planning import Plan, Stage
 from s1sweep.runtime.pending import request
 from s1sweep.runtime.policy import Node
 from s1sweep.simulation import Work, simulate, work_of

@@ -1,11 +1,13 @@
-"""The Hugging Face hub: a name's commit, and a repository's files at a commit. Knows no spec; imports late.
+"""The Hugging Face hub: a name's commit, a repository's files at a commit, files put there. Knows no spec.
 
-What was fetched once is found again without a network. HF_ENDPOINT, HF_HOME, HF_TOKEN and HF_HUB_OFFLINE are heeded.
+Imports late. What was fetched once is found again without a network. HF_ENDPOINT, HF_HOME, HF_TOKEN and
+HF_HUB_OFFLINE are heeded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -50,6 +52,41 @@ def snapshot(kind: Kind, name: str, revision: str | None) -> Path:
         raise _unreachable(kind, name, revision, error) from error
 
 
+def here(kind: Kind, name: str, revision: str | None) -> Path | None:
+    """The folder of a repository that was fetched before; None where there is none, or not all. Asks no network."""
+    try:
+        from huggingface_hub import snapshot_download
+
+        return Path(
+            snapshot_download(
+                name,
+                repo_type=_repository(kind),
+                revision=revision,
+                allow_patterns=PATTERNS[kind],
+                local_files_only=True,
+            )
+        )
+    except Exception:  # of several types, all of which say that it is not here
+        return None
+
+
+def offline() -> bool:
+    """Whether HF_HUB_OFFLINE forbids the network."""
+    return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
+
+
+def endpoint() -> str:
+    return os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+
+
+def has_token() -> bool:
+    try:
+        from huggingface_hub import get_token
+    except ImportError:
+        return False
+    return get_token() is not None
+
+
 def dataset_rows(name: str, revision: str | None, subset: str | None, split: str) -> Iterator[dict[str, Any]]:
     """The rows of a data set's split, in order, streamed. Raises UserError if it cannot be fetched or has no such part.
 
@@ -65,6 +102,30 @@ def dataset_rows(name: str, revision: str | None, subset: str | None, split: str
         raise UserError(
             f"The data set {name!r} at revision {revision} has no readable subset {subset!r}, split {split!r}: {error}"
         ) from error
+
+
+def upload(name: str, files: Mapping[str, Path | bytes], private: bool, message: str) -> str:
+    """Put files into a model repository, which is made if it is not there, in one commit; the commit's address.
+
+    Raises UserError if the hub refuses, and where `private` is wanted of a repository that is public.
+    """
+    try:
+        from huggingface_hub import CommitOperationAdd, HfApi
+
+        api = HfApi()
+        api.create_repo(name, private=private or None, exist_ok=True)
+        public = private and not api.repo_info(name).private
+        operations = [CommitOperationAdd(path, source) for path, source in files.items()]
+        done = None if public else api.create_commit(name, operations, commit_message=message)
+    except Exception as error:  # of a dozen types, as above
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(
+            f"Could not push to {name!r} ({reason}). Give OWNER/NAME that your token may write to, and the token in "
+            "HF_TOKEN or by `hf auth login`."
+        ) from error
+    if done is None:
+        raise UserError(f"{name!r} is there and public, so --private was not met and nothing was pushed.")
+    return str(done.commit_url)
 
 
 def _repository(kind: Kind) -> str:

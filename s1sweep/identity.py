@@ -2,8 +2,7 @@
 
 The hashed JSON holds the whole spec (see `spec.Excluded` and `spec.Neutral` for the two exceptions), the ids of the
 input stages, the digests of the files read, and the version of each component the spec selects. Anything the encoder
-does
-not know raises; nothing is ever hashed by its `repr`. Placement cannot be hashed at all.
+does not know raises; nothing is ever hashed by its `repr`. Placement cannot be hashed at all.
 """
 
 from __future__ import annotations
@@ -12,28 +11,29 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping
-from functools import lru_cache
+from collections.abc import Callable, Mapping
+from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any
-
-from pydantic.fields import FieldInfo
+from typing import Any, TypeVar
 
 from s1sweep.spec import Excluded, Neutral, Spec, Where
 
+T = TypeVar("T")
 FORMAT = 1  # of the hashed JSON; a new format makes every id new
 
 
-def encode(value: Any) -> Any:
-    """A spec as plain JSON values, without excluded fields and neutral values. Raises TypeError on unknown types."""
+def encode(value: Any, part: Callable[[Any], Any] | None = None) -> Any:
+    """A spec as plain JSON values, without excluded fields and neutral values. Raises TypeError on unknown types.
+
+    `part` encodes the fields of a spec in its place.
+    """
     if isinstance(value, Where):
         raise TypeError(f"{type(value).__name__} says where something runs and cannot be part of an identity")
     if isinstance(value, Spec):
-        return {
-            name: encode(getattr(value, name))
-            for name, field in type(value).model_fields.items()
-            if _hashed(field, getattr(value, name))
-        }
+        fields = _hashed(type(value))
+        found = {name: getattr(value, name) for name, _ in fields}
+        kept = [name for name, neutral in fields if not any(n.value == found[name] for n in neutral)]
+        return {name: (part or encode)(found[name]) for name in kept}
     if value is None or isinstance(value, str | bool | int):
         return value
     if isinstance(value, float):
@@ -49,10 +49,31 @@ def encode(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} has no identity")
 
 
-def _hashed(field: FieldInfo, value: Any) -> bool:
-    if any(isinstance(m, Excluded) for m in field.metadata):
-        return False
-    return not any(isinstance(m, Neutral) and m.value == value for m in field.metadata)
+class Once:
+    """Calls functions of specs once for each object among their arguments: equal parts of cells are one object.
+
+    What they return is shared, and not to be changed. Files are taken not to change meanwhile.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[Any, tuple[Any, Any]] = {}  # by id, with the arguments, so that their ids stay theirs
+
+    def __call__(self, function: Callable[..., T], *given: Any) -> T:
+        key = (function, *[id(value) if isinstance(value, Spec) else value for value in given])
+        found = self._known.get(key)
+        if found is None:
+            found = self._known[key] = function(*given), given
+        return found[0]
+
+
+@cache
+def _hashed(cls: type[Spec]) -> list[tuple[str, list[Neutral]]]:
+    """The fields that are not excluded, each with its neutral value if it has one."""
+    return [
+        (name, [m for m in field.metadata if isinstance(m, Neutral)])
+        for name, field in cls.model_fields.items()
+        if not any(isinstance(m, Excluded) for m in field.metadata)
+    ]
 
 
 def hashed_fields(cls: type[Spec], prefix: str = "") -> dict[str, str]:
@@ -65,13 +86,18 @@ def hashed_fields(cls: type[Spec], prefix: str = "") -> dict[str, str]:
 
 
 def payload(
-    kind: str, spec: Spec, inputs: Mapping[str, str], content: Mapping[str, str], versions: Mapping[str, int]
+    kind: str,
+    spec: Spec,
+    inputs: Mapping[str, str],
+    content: Mapping[str, str],
+    versions: Mapping[str, int],
+    part: Callable[[Any], Any] = encode,
 ) -> dict[str, Any]:
-    """The JSON that is hashed, kept in the record, and compared on reuse."""
+    """The JSON that is hashed, kept in the record, and compared on reuse. `part` encodes the fields of `spec`."""
     return {
         "format": FORMAT,
         "kind": kind,
-        "spec": encode(spec),
+        "spec": encode(spec, part),
         "inputs": dict(sorted(inputs.items())),
         "content": dict(sorted(content.items())),
         "versions": dict(sorted(versions.items())),

@@ -15,6 +15,7 @@ from typing import Any, get_args
 from s1sweep.data.rules import rule_of
 from s1sweep.errors import UserError
 from s1sweep.hub import Kind
+from s1sweep.identity import Once
 from s1sweep.sources import hub_name, model_path, tokenizer_path
 from s1sweep.spec import CellSpec, CurationSpec, ModelSpec, NoTraining, PoolSpec, ScorerSpec, TaskSpec
 from s1sweep.spec.data import asks
@@ -45,16 +46,16 @@ class Use:
         return f"{AGAINST}=[...,hub:...@<commit>]" if self.group == AGAINST else f"{self.group}.revision=<commit>"
 
 
-def uses(cell: CellSpec) -> list[Use]:
+def uses(cell: CellSpec, once: Once | None = None) -> list[Use]:
     """The hub repositories that a cell reads: of the groups that make a difference to it."""
-    found = [_model("model", cell.model), _dataset("task", cell.task)]
+    once = once or Once()
+    found = [once(_model, "model", cell.model), once(_dataset, "task", cell.task)]
     if not isinstance(cell.train, NoTraining):
-        found.append(_dataset("pool", cell.pool))
         # A rule that draws before the difficulty filter has no use for its models.
-        hard = rule_of(cell.data).draws_from == "difficulty"
-        found += _curation(cell.curation if hard else cell.curation.model_copy(update={"difficulty": None}))
+        hard = once(rule_of, cell.data).draws_from == "difficulty"
+        found += [once(_dataset, "pool", cell.pool), *once(_curation, cell.curation, hard)]
     if cell.method.kind == "rebase" or cell.parallel.scored:
-        found.append(_model("scorer", cell.scorer))
+        found.append(once(_model, "scorer", cell.scorer))
     return [use for use in found if use is not None]
 
 
@@ -67,7 +68,11 @@ def _dataset(group: str, spec: PoolSpec | TaskSpec) -> Use | None:
     return Use(group, "dataset", spec.hub, spec.revision) if spec.hub else None
 
 
-def _curation(spec: CurationSpec) -> Iterator[Use]:
+def _curation(spec: CurationSpec, hard: bool) -> list[Use]:
+    return list(_curation_uses(spec if hard else spec.model_copy(update={"difficulty": None})))
+
+
+def _curation_uses(spec: CurationSpec) -> Iterator[Use]:
     for name in spec.decontaminate.against if spec.decontaminate else ():
         if held := hub_name(name):
             yield Use(AGAINST, "dataset", held[0], held[3])
@@ -80,22 +85,29 @@ def _curation(spec: CurationSpec) -> Iterator[Use]:
                 yield use
 
 
-def unpinned(cell: CellSpec) -> list[Use]:
+def unpinned(cell: CellSpec, once: Once | None = None) -> list[Use]:
     """What a cell reads from the hub at no fixed commit."""
-    return [use for use in uses(cell) if use.revision is None]
+    return [use for use in uses(cell, once) if use.revision is None]
 
 
-def pinned(cell: CellSpec, pins: Pins) -> CellSpec:
+def pinned(cell: CellSpec, pins: Pins, once: Once | None = None) -> CellSpec:
     """The cell with missing revisions taken from the pins. A revision that is given stands."""
-    for use in unpinned(cell):
+    once = once or Once()
+    changed: dict[str, Any] = {}
+    for use in unpinned(cell, once):
         commit = pins.get(use.kind, {}).get(use.name)
-        if commit is None:
-            continue
-        if use.group == AGAINST:
-            cell = _with(cell, AGAINST.split("."), partial(_held, use, commit))
-        else:
-            cell = _with(cell, [*use.group.split("."), "revision"], partial(_given, commit))
-    return cell
+        if commit is not None:
+            group = use.group.split(".")[0]
+            changed[group] = once(_pinned, changed.get(group, getattr(cell, group)), use, commit)
+    return cell.model_copy(update=changed) if changed else cell
+
+
+def _pinned(part: Any, use: Use, commit: str) -> Any:
+    """One group of a cell with the commit of one use of it."""
+    path = use.group.split(".")[1:]
+    if use.group == AGAINST:
+        return _with(part, path, partial(_held, use, commit))
+    return _with(part, [*path, "revision"], partial(_given, commit))
 
 
 def _with(spec: Any, path: Sequence[str], change: Callable[[Any], Any]) -> Any:
@@ -116,9 +128,9 @@ def _held(use: Use, commit: str, names: Sequence[str]) -> tuple[str, ...]:
     )
 
 
-def refuse_unpinned(cells: Iterable[CellSpec]) -> None:
+def refuse_unpinned(cells: Iterable[CellSpec], once: Once | None = None) -> None:
     """Raise UserError naming every hub repository that the cells read at no fixed commit."""
-    open_ = list(dict.fromkeys(use for cell in cells for use in unpinned(cell)))
+    open_ = list(dict.fromkeys(use for cell in cells for use in unpinned(cell, once)))
     if open_:
         remedies = dict.fromkeys(use.remedy for use in open_)
         raise UserError(

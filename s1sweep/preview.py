@@ -9,13 +9,13 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import Any
 
-from s1sweep.checks import check
+from s1sweep.checks import check, check_questions
 from s1sweep.data.ingest import checked
 from s1sweep.decoding.chat import Chat, load_tokenizer, question_text
 from s1sweep.decoding.methods.budget_forcing import leads
 from s1sweep.errors import UserError
 from s1sweep.grading.graders import GRADERS
-from s1sweep.plan import training_format
+from s1sweep.normal import training_format
 from s1sweep.sources import model_digest
 from s1sweep.spec import CellSpec, ForcedSpec, GrpoSpec, SftSpec
 from s1sweep.tasks import question_count, questions, questions_digest, task_content
@@ -29,6 +29,7 @@ def preview(cell: CellSpec) -> dict[str, Section]:
     cannot work.
     """
     check(cell)
+    check_questions(cell.task)
     sections: dict[str, Callable[[CellSpec], Section]] = {
         "task": _task, "prompt": _prompt, "row": _row, "marks": _marks, "control": _control,
     }  # fmt: skip
@@ -75,7 +76,7 @@ def _row(cell: CellSpec) -> Section:
     if row is None:
         return {"error": "no row of the pool has a trace"}
     tokenizer, chat = load_tokenizer(cell.model), _chat(cell)
-    made = example(row, cell.model, tokenizer, train.block_size, training_format(cell))
+    made = example(row, cell.model, tokenizer, train.block_size, training_format(cell.method))
     pairs = zip(made.input_ids, made.labels, strict=True)
     parts = [
         {"loss": loss, "text": chat.decode([i for i, _ in group])}

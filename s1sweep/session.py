@@ -1,8 +1,7 @@
 """One process's work on one sweep: plans the cells a sweeper hands over, runs what is missing, publishes, answers.
 
 Opens at the first batch and stays open, so that a sequential sweeper's later batches add cells to the same plan, the
-same Ray
-and the same engines.
+same Ray and the same engines.
 """
 
 from __future__ import annotations
@@ -18,10 +17,11 @@ from s1sweep.axes import axes_of
 from s1sweep.compose import CellReturn
 from s1sweep.costmodel import CostModel, finished
 from s1sweep.data import server
+from s1sweep.decoding import openai_engine
 from s1sweep.errors import UserError
 from s1sweep.estimate import Estimate, estimate, train_notes
 from s1sweep.identity import digest
-from s1sweep.plan import Cell, Plan, Stage
+from s1sweep.planning import Cell, Plan, Stage
 from s1sweep.queue.submission import Submissions
 from s1sweep.runtime.backend import Backend, InProcessBackend, check_capacity
 from s1sweep.runtime.display import Display
@@ -53,6 +53,7 @@ class Session:
         self._exit = contextlib.ExitStack()
         self._backend: Backend | None = None
         self._opened = False
+        self._missing: dict[str, Stage] | None = None  # since cells were added or stages run
 
     def __enter__(self) -> Session:
         return self
@@ -80,11 +81,13 @@ class Session:
         for config in configs:
             self._agree(config)
             _check_training(config)
-        known = pins.read(self.store)
-        cells = [self.plan.add(pins.pinned(config.cell, known), axes_of(config)) for config in configs]
+        known, once = pins.read(self.store), self.plan.once
+        cells = [self.plan.add(pins.pinned(config.cell, known, once), axes_of(config)) for config in configs]
+        self._missing = None
         if not self.run:
             return [CellReturn(None, None) for _ in cells]
         self.check()
+        self._served()
         self._keys()
         self._open()
         self.sweep.add(cell.as_json() for cell in cells)
@@ -93,7 +96,9 @@ class Session:
 
     def missing(self) -> dict[str, Stage]:
         """The stages that have to run."""
-        return self.plan.needed(self.plan.reused(self.store))
+        if self._missing is None:
+            self._missing = self.plan.needed(self.plan.reused(self.store))
+        return self._missing
 
     def estimate(self) -> Estimate:
         return estimate(self.plan, self.missing(), self.placement, self.cost_model())
@@ -107,9 +112,9 @@ class Session:
 
     def check(self) -> None:
         """Refuse what could be planned and cannot be run: hub names without a commit, tasks that cannot be read."""
-        pins.refuse_unpinned(cell.spec for cell in self.plan.cells)
+        pins.refuse_unpinned((cell.spec for cell in self.plan.cells), self.plan.once)
         for cell in self.plan.cells:
-            questions(cell.spec.task)
+            self.plan.once(questions, cell.spec.task)
 
     # --- running
 
@@ -117,14 +122,14 @@ class Session:
         """One session has one placement, one tracker and one sweep."""
         first = self.config = self.config or config
         for name in ("name", "notes", "tags", "claims", "placement", "tracking"):
-            if getattr(config, name) != getattr(first, name):
+            given, agreed = getattr(config, name), getattr(first, name)
+            if given is not agreed and given != agreed:
                 raise UserError(
-                    f"{name} differs between cells of one command: "
-                    f"{getattr(first, name)!r} and {getattr(config, name)!r}. "
+                    f"{name} differs between cells of one command: {agreed!r} and {given!r}. "
                     f"{name} is not an axis: run one command for each."
                 )
 
-    def _feasible(self) -> None:
+    def feasible(self) -> None:
         """Refuse what this machine cannot do, before anything is written."""
         here = self.placement
         if here.backend == "inprocess" and here.train_workers > 1:
@@ -158,10 +163,23 @@ class Session:
                     "Lower placement.threads or placement.train_workers."
                 )
 
+    def _served(self) -> None:
+        """Refuse to train where a server decodes: it has the weights that it was started with, and no others."""
+        if self.placement.endpoint is None:
+            return
+        training = [stage.id for stage in self.missing().values() if stage.kind == "train"]
+        if training:
+            raise UserError(
+                f"placement.endpoint serves the weights it was started with, and {len(training)} trainings of this "
+                f"grid would make others ({training[0]}, ...). Give train=none, or another placement."
+            )
+
     def _keys(self) -> None:
         """Refuse to start without the keys of servers that will be asked from this machine."""
         if self.placement.ray_address is not None:
             return
+        if self.placement.endpoint is not None:
+            openai_engine.key(self.placement.endpoint)
         for stage in self.plan.stages.values():
             step = stage.spec.step if isinstance(stage.spec, CurateStage) else None
             if isinstance(step, ServerDomainsSpec) and stage.id in self.missing():
@@ -172,7 +190,7 @@ class Session:
         assert self.config is not None
         if self._opened:
             return
-        self._feasible()
+        self.feasible()
         self._lock()
         self._leases = self._exit.enter_context(self.store.leases(self.placement.cluster))
         if self.force:
@@ -207,6 +225,7 @@ class Session:
                 gone.add(stage.id)
         for name in gone:
             self.store.withdraw(name)
+        self._missing = None
 
     def _execute(self) -> None:
         stages = self.missing()
@@ -224,6 +243,7 @@ class Session:
             self.failed |= progress.failed
             self.blocked |= progress.blocked
             self.executed += len(progress.done)
+            self._missing = None
 
     def _start_backend(self) -> Backend:
         if self._backend is None:

@@ -35,7 +35,7 @@ from pathlib import Path
 from typing import Any
 
 import s1sweep
-from s1sweep.errors import UserError
+from s1sweep.errors import UserError, nearest
 from s1sweep.identity import digest, file_sha256
 from s1sweep.leases import Leases
 from s1sweep.storage import Held, open_files
@@ -150,6 +150,10 @@ class Store:
         shutil.rmtree(self.stage_dir(stage_id) / CHECKPOINTS, ignore_errors=True)
         return first
 
+    def state(self, stage_id: str) -> list[int | None]:
+        """When the stage was published and when it last failed, in ns; equal as long as nothing became of it."""
+        return [_modified(self.stage_dir(stage_id) / name) for name in ("record.json", "failed.json")]
+
     def failure(self, stage_id: str) -> dict[str, Any] | None:
         """The failure that stands against a stage, or None."""
         return _parsed(self.files.read(f"stages/{stage_id}/failed.json"))
@@ -209,7 +213,7 @@ class Store:
         if not names:
             raise UserError(f"No sweep under {self.url}. Start one with `s1sweep run`, or set --root.")
         if name is not None and name not in names:
-            raise UserError(f"No sweep {name!r} under {self.url}. Sweeps: {', '.join(names)}.")
+            raise UserError(f"No sweep {name!r} under {self.url}.{nearest(name, names)} Sweeps: {', '.join(names)}.")
         return Sweep(self, name or names[-1])
 
     @contextmanager
@@ -334,6 +338,13 @@ def _record(stage_id: str) -> str:
 
 def _parsed(data: bytes | None) -> dict[str, Any] | None:
     return None if data is None else json.loads(data)
+
+
+def _modified(path: Path) -> int | None:
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return None
 
 
 def _json(value: Any) -> bytes:

@@ -1,4 +1,4 @@
-"""Held-out questions of a task, from a file or the hub, in one form: columns mapped, choices in their fixed order.
+"""Held-out questions of a task, from a file, the hub or lm_eval, in one form: columns mapped, choices in fixed order.
 
 Knows specs and rows; not how questions are asked or graded.
 """
@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from s1sweep import hub, testbed
+from s1sweep import hub, lm_eval_tasks, testbed
 from s1sweep.data.pool import ROWS, read_lines
 from s1sweep.errors import UserError, invalid
 from s1sweep.grading.graders import gold
@@ -22,7 +22,7 @@ from s1sweep.identity import digest, file_sha256
 from s1sweep.spec import RowsSpec, TaskSpec
 from s1sweep.spec.task import FIELDS
 
-LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+LETTERS = lm_eval_tasks.LETTERS
 
 
 class Question(BaseModel):
@@ -50,7 +50,11 @@ def task_file(task: TaskSpec) -> Path:
 
 
 def task_content(task: TaskSpec) -> str:
-    """What stands for the questions in identities: a file's sha256, or a pinned place on the hub. Fetches nothing."""
+    """What stands for the questions in identities: a file's sha256, a pinned place on the hub, or, for lm_eval, which
+    pins nothing, the questions themselves. Fetches nothing but these.
+    """
+    if task.lm_eval is not None:
+        return questions_digest(_questions(_whole(task), ""))
     if task.hub is None:
         return file_sha256(task_file(task))
     return hub.content(task.hub, task.revision, task.subset, task.split)
@@ -61,8 +65,12 @@ def questions(task: TaskSpec) -> list[Question]:
 
     Raises UserError on a malformed row, naming it, and where a hub task is not here and cannot be fetched.
     """
-    whole = task.model_copy(update={"limit": None, "grader": None})
-    return list(_questions(whole.model_dump_json(), task_content(task)))[: task.limit]
+    content = "" if task.lm_eval is not None else task_content(task)
+    return list(_questions(_whole(task), content))[: task.limit]
+
+
+def _whole(task: TaskSpec) -> str:
+    return task.model_copy(update={"limit": None, "grader": None}).model_dump_json()
 
 
 def question_count(task: TaskSpec) -> int:
@@ -96,7 +104,7 @@ def questions_digest(asked: Iterable[Question]) -> str:
 @lru_cache(maxsize=64)
 def _questions(spec: str, content: str) -> tuple[Question, ...]:
     task = TaskSpec.model_validate_json(spec)
-    where = f"task.path={str(task_file(task))!r}" if task.hub is None else f"task.hub={task.hub!r}"
+    where = _place(task)
     found: dict[str, Question] = {}
     for number, row in _rows(task):
         if not _kept(row, task, f"{where}: row {number}"):
@@ -116,11 +124,22 @@ def _questions(spec: str, content: str) -> tuple[Question, ...]:
     return asked
 
 
+def _place(task: TaskSpec) -> str:
+    """The field that says where the questions are, for messages."""
+    for name in ("hub", "lm_eval"):
+        if (given := getattr(task, name)) is not None:
+            return f"task.{name}={given!r}"
+    return f"task.path={str(task_file(task))!r}"
+
+
 def _rows(task: TaskSpec) -> Iterator[tuple[int, Mapping[str, Any]]]:
     """Rows with their numbers, from 1."""
     if task.hub is not None:
         assert task.split is not None, "the spec refuses a hub task without a split"
         yield from enumerate(hub.dataset_rows(task.hub, task.revision, task.subset, task.split), 1)
+        return
+    if task.lm_eval is not None:
+        yield from enumerate(lm_eval_tasks.rows(task.lm_eval, task.include_path), 1)
         return
     path = task_file(task)
     if path.suffix == ".parquet":

@@ -1,11 +1,12 @@
-"""A Hugging Face hub on this machine: the few routes that fetching a repository takes, over real HTTP."""
+"""A Hugging Face hub on this machine: the few routes that fetching and pushing a repository take, over real HTTP."""
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -13,6 +14,8 @@ from urllib.parse import unquote, urlsplit
 
 Repos = Mapping[tuple[str, str], Mapping[str, bytes]]  # (models or datasets, owner/name) -> file -> bytes
 _INFO = re.compile(r"/api/(models|datasets)/([^/]+/[^/]+)(?:/(revision|tree)/([^/?]+))?")
+_PUSH = re.compile(r"/api/models/([^/]+/[^/]+)/(preupload|commit)/main")
+_BATCH = re.compile(r"/([^/]+/[^/]+).git/info/lfs/objects/batch")
 _FILE = re.compile(r"/(datasets/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)")
 
 
@@ -24,9 +27,13 @@ def commit_of(files: Mapping[str, bytes]) -> str:
 
 
 @contextmanager
-def serve(repos: Repos) -> Iterator[tuple[str, list[str]]]:
-    """The hub's address, and the paths that are asked for, as they come."""
+def serve(repos: Repos, token: str | None = None) -> Iterator[tuple[str, list[str]]]:
+    """The hub's address, and the paths that are asked for, as they come.
+
+    With a `token`, who has it may push: `repos` then gets what is pushed, and private ones a file `.private`.
+    """
     asked: list[str] = []
+    large: dict[str, bytes] = {}
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -47,11 +54,63 @@ def serve(repos: Repos) -> Iterator[tuple[str, list[str]]]:
                 listed = [
                     {"rfilename": f, "path": f, "type": "file", "size": len(d), "oid": "0"} for f, d in files.items()
                 ]
-                info = {"id": name, "sha": commit_of(files), "siblings": listed, "private": False, "tags": []}
+                about = {"private": ".private" in files, "tags": []}
+                info = {"id": name, "sha": commit_of(files), "siblings": listed, **about}
                 return self._json(listed if what == "tree" else {**info, "downloads": 0, "likes": 0})
             return self._missing(path)
 
         do_HEAD = do_GET
+
+        def do_POST(self) -> None:
+            path = unquote(urlsplit(self.path).path)
+            asked.append(f"{self.command} {path}")
+            body = self.rfile.read(int(self.headers["Content-Length"] or 0))
+            if self.headers.get("Authorization") != f"Bearer {token}":
+                return self._send(401, b"{}", {})
+            if path == "/api/validate-yaml":
+                return self._json({"warnings": []})
+            assert isinstance(repos, MutableMapping)
+            if path == "/api/repos/create":
+                asks = json.loads(body)
+                name = f"{asks['organization']}/{asks['name']}"
+                url = {"url": f"{self._address()}/{name}"}
+                if ("models", name) in repos:
+                    return self._send(409, json.dumps(url).encode(), {})
+                repos["models", name] = {".private": b""} if asks.get("visibility") == "private" else {}
+                return self._json(url)
+            if _BATCH.fullmatch(path):
+                wanted = [self._wanted(one) for one in json.loads(body)["objects"]]
+                return self._json({"transfer": "basic", "objects": wanted})
+            if not (found := _PUSH.fullmatch(path)):
+                return self._missing(path)
+            if found[2] == "preupload":
+                modes = {True: "lfs", False: "regular"}
+                names = [f["path"] for f in json.loads(body)["files"]]
+                said = [(n, modes[n.endswith(".safetensors")]) for n in names]
+                return self._json({"files": [{"path": n, "uploadMode": m, "shouldIgnore": False} for n, m in said]})
+            files = dict(repos["models", found[1]])
+            for line in map(json.loads, body.splitlines()):
+                if line["key"] == "file":
+                    files[line["value"]["path"]] = base64.b64decode(line["value"]["content"])
+                elif line["key"] == "lfsFile":
+                    files[line["value"]["path"]] = large[line["value"]["oid"]]
+            repos["models", found[1]] = files
+            commit = commit_of(files)
+            url = f"{self._address()}/{found[1]}/commit/{commit}"
+            self._json({"commitUrl": url, "commitOid": commit, "success": True})
+
+        def do_PUT(self) -> None:
+            data = self.rfile.read(int(self.headers["Content-Length"]))
+            large[hashlib.sha256(data).hexdigest()] = data
+            asked.append(f"PUT {self.path}")
+            self._send(200, b"", {})
+
+        def _wanted(self, one: Mapping[str, object]) -> dict[str, object]:
+            upload = {"href": f"{self._address()}/lfs/{one['oid']}", "header": {}}
+            return {**one, "authenticated": True, "actions": {"upload": upload}}
+
+        def _address(self) -> str:
+            return f"http://{self.headers['Host']}"
 
         def _file(self, data: bytes, commit: str) -> None:
             self._send(200, data, {"ETag": f'"{hashlib.sha1(data).hexdigest()}"', "X-Repo-Commit": commit})
@@ -67,7 +126,7 @@ def serve(repos: Repos) -> Iterator[tuple[str, list[str]]]:
             for name, value in {"Content-Length": str(len(body)), **headers}.items():
                 self.send_header(name, value)
             self.end_headers()
-            if self.command == "GET":
+            if self.command != "HEAD":
                 self.wfile.write(body)
 
         def log_message(self, format: str, *args: object) -> None:

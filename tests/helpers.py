@@ -82,7 +82,7 @@ class ScriptedEngine:
 
 def write_subset(config: CellConfig, out: Path) -> None:
     """The rows that the cell's training would be given, in `out`, as its `select` stage leaves them."""
-    from s1sweep.plan import Plan
+    from s1sweep.planning import Plan
 
     plan = Plan()
     planned = plan.add(config.cell, {})

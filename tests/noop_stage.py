@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from s1sweep.identity import payload, stage_id
-from s1sweep.plan import Stage
+from s1sweep.planning import Stage
 from s1sweep.spec import Spec
 from s1sweep.store import write_progress
 

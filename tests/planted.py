@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from s1sweep.axes import axes_of
-from s1sweep.plan import Plan, Stage, parallel_of
+from s1sweep.normal import parallel_of
+from s1sweep.planning import Plan, Stage
 from s1sweep.spec import CellSpec
 from s1sweep.store import Store, Sweep
 from s1sweep.tasks import questions
@@ -49,7 +50,7 @@ def plant(root: Path, *overrides: str, world: World = World()) -> Sweep:
 
 def _publish(store: Store, stage: Stage, cell: CellSpec, world: World) -> None:
     rows = []
-    votes = parallel_of(cell)
+    votes = parallel_of(cell.parallel)
     for question in questions(cell.task):
         for sample in range(cell.sampling.samples):
             rows.append(_row(cell, question.id, question.answer, sample, world) | {"votes": [] if votes else None})

@@ -24,7 +24,7 @@ from s1sweep.analysis.intervals import wilson
 from s1sweep.analysis.stats import paired_bootstrap
 from s1sweep.axes import axes_of
 from s1sweep.errors import UserError
-from s1sweep.plan import Plan, Stage
+from s1sweep.planning import Plan, Stage
 from s1sweep.spec import CellSpec, DecodeStage, GradeStage
 from s1sweep.store import Store, Sweep
 from s1sweep.tasks import questions

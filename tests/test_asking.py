@@ -26,7 +26,7 @@ from s1sweep.grading.grade import GRADES
 from s1sweep.grading.graders import gold
 from s1sweep.identity import encode
 from s1sweep.pins import unpinned
-from s1sweep.plan import Plan
+from s1sweep.planning import Plan
 from s1sweep.runtime.job import Resources
 from s1sweep.spec import CurateStage, CurationStep, RowsSpec, ServerDomainsSpec
 from s1sweep.spec.data import DomainsSpec, TracesSpec

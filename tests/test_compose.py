@@ -2,44 +2,138 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path
 from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from hydra.version import setbase
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from omegaconf import OmegaConf
+from omegaconf import OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import ValidationError
 
 from s1sweep.compose import CONF
+from s1sweep.composer import Composer
 from s1sweep.errors import UserError
+from s1sweep.spec import CellConfig, CellSpec
 from tests.helpers import compose
 
 AXES = {
-    "data": ["random", "diverse", "s1k", "full"],
-    "extrapolation": ["none", "wait", "empty"],
-    "task": ["tiny_calc", "tiny_choice"],
-    "train": ["tiny", "none"],
-    "method.max_thinking_tokens": ["8", "64"],
+    "scale": ["testbed", "paper"],
+    "experiment": ["quickstart", "table2", "fig7"],
+    "pool": ["testbed", "s1_59k"],
+    "curation": ["testbed", "none", "testbed_attempts"],
+    "curation/domains": ["null", "testbed_digit"],
+    "model@curation.difficulty.weak.model": ["tiny", "qwen3_8b"],
+    "data": ["random", "s1k", "full"],
+    "extrapolation": ["none", "wait"],
+    "method": ["budget_forcing", "rejection", "token_conditional_forced", "rebase"],
+    "parallel": ["none", "majority"],
+    "model": ["tiny", "qwen3_8b"],
+    "train": ["tiny", "none", "grpo"],
+    "task": ["tiny_calc", "aime24"],
+    "sampling": ["greedy", "sampled"],
+    "placement": ["laptop", "inprocess"],
+    "tracking": ["none", "wandb_online"],
+    "scale.cap": ["7", "auto", "'${sampling.seed}'"],
+    "scale.size": ["'${scale.votes[1]}'"],
+    "data.size": ["16", "'${scale.longest}'", "'${sampling.samples}'"],
     "data.seed": ["0", "3"],
+    "method.max_thinking_tokens": ["8", "'${scale.caps[1]}'"],
+    "method.max_answer_tokens": ["'${.max_thinking_tokens}'"],
     "extrapolation.num_ignore": ["1", "4"],
-    "sampling.seed": ["0", "7"],
+    "extrapolation.string": ["'${model.name}, ${task.name}'", "[Wait,Hmm]"],
+    "sampling.seed": ["1", "7"],
+    "++sampling.params.top_k": ["5", "'${scale.most_votes}'"],
+    "+task.columns.question": ["problem"],
+    "~task.columns.question": ["problem"],
+    "train.seed": ["1", "'${data.seed}'"],
+    "placement.threads": ["2"],
+    "notes": ["x", "'of ${data.rule} and ${oc.env:HOME}'", "'${oc.select:data.rule}'"],
     "name": ["x", "y-1"],
 }
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.fixed_dictionaries({}, optional={k: st.sampled_from(v) for k, v in AXES.items()}))
-def test_a_cell_is_what_hydra_composes(choice: dict[str, str]) -> None:
-    overrides = [f"{k}={v}" for k, v in choice.items()]
-    ours = compose(*overrides)[0]
+@pytest.fixture(scope="module")
+def composer() -> Composer:
+    """One for all examples: what it keeps of earlier cells must not show in later ones."""
+    setbase("1.3")
+    GlobalHydra.instance().clear()
+    hydra = Hydra.create_main_hydra2("s1sweep", create_config_search_path(str(CONF.resolve())))
+    master = hydra.compose_config("config", [], RunMode.MULTIRUN, with_log_configuration=False)
+    return Composer(hydra.config_loader, master)
+
+
+def by_hydra(overrides: list[str]) -> CellConfig:
+    """A cell as Hydra's public API composes it, all of it resolved, and validated as a whole."""
     GlobalHydra.instance().clear()
     with initialize_config_dir(version_base="1.3", config_dir=str(CONF.resolve())):
-        theirs = OmegaConf.to_container(hydra_compose("config", overrides), resolve=True)
-    assert isinstance(theirs, dict)
-    for group in ("pool", "data", "extrapolation", "method", "model", "train", "task", "sampling"):
-        assert getattr(ours.cell, group) == type(getattr(ours.cell, group)).model_validate(theirs[group])
-    assert ours.name == theirs["name"]
-    assert ours.placement == type(ours.placement).model_validate(theirs["placement"])
+        config = hydra_compose("config", overrides, return_hydra_config=True)
+    choices = {k: str(v) for k, v in config.hydra.runtime.choices.items() if not k.startswith("hydra/")}
+    with open_dict(config):
+        del config["hydra"]
+    plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    assert isinstance(plain, dict)
+    cell = {group: plain[group] for group in CellSpec.model_fields}
+    rest = {name: plain[name] for name in CellConfig.model_fields if name in plain}
+    given = tuple(line for line in overrides if not line.startswith("hydra."))
+    return CellConfig.model_validate({**rest, "cell": cell, "choices": choices, "overrides": given})
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(st.sampled_from(sorted(AXES)), unique=True, max_size=7), st.data())
+def test_a_cell_is_what_hydra_composes(composer: Composer, keys: list[str], data: st.DataObject) -> None:
+    for _ in range(2):
+        overrides = [f"{key}={data.draw(st.sampled_from(AXES[key]))}" for key in keys]
+        try:
+            theirs = by_hydra(overrides)
+        except (HydraException, OmegaConfBaseException, ValidationError, ValueError):
+            with pytest.raises((UserError, HydraException, OmegaConfBaseException)):
+                composer.cell(overrides)
+        else:
+            assert composer.cell(overrides) == theirs
+
+
+def test_equal_parts_of_cells_are_one_object() -> None:
+    first, second, third = compose("data=random,s1k,full", "sampling.seed=3")
+    assert first.cell.sampling is second.cell.sampling is third.cell.sampling
+    assert first.cell.method is third.cell.method
+    assert first.placement is third.placement
+
+
+def test_choices_that_reach_beyond_their_key_are_hydras(tmp_path: Path) -> None:
+    """A choice for the whole config, and one whose default another group's choice names."""
+    whole = "# @package _global_\n"
+    drawn = "data: {rule: random, size: 8, seed: 0}\n"
+    files = {
+        "data/reach.yaml": f"{whole}{drawn}method: {{max_answer_tokens: 5}}\n",
+        "data/by_task.yaml": f"{whole}defaults:\n  - _self_\n  - optional /of_task@_global_: ${{task}}\n{drawn}",
+        "of_task/tiny_hard.yaml": "data: {seed: 5}\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    grid = ["method=budget_forcing,rejection", "data=random,reach,by_task"]
+    found = compose(*grid, "task=tiny_calc,tiny_hard", "--config-dir", str(tmp_path))
+    for ours in found:
+        assert ours == by_hydra([*ours.overrides, f"hydra.searchpath=[file://{tmp_path}]"])
+    assert [config.cell.data.seed for config in found] == [0, 0, 0, 0, 0, 5] * 2
+
+
+def test_each_scale_has_its_own_sub_grids() -> None:
+    cells = compose("experiment=fig1", "scale=testbed,paper", "task=tiny_calc")
+    assert [c.cell.method.max_thinking_tokens for c in cells] == [
+        *(8, 16, 32, 64, 128, 256),
+        *(500, 1000, 2000, 4000, 8000, 16000, "auto"),
+    ]
+    assert {c.cell.model.name for c in cells} == {"tiny", "qwen2_5_32b_instruct"}
 
 
 def test_grid_is_the_product_in_hydras_order() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from s1sweep.decoding.chat import Chat, load_tokenizer
-from s1sweep.plan import training_format
+from s1sweep.normal import training_format
 from s1sweep.spec import TrainingFormat
 from s1sweep.training.conditional import bucket, steps_of, thought, wish
 from s1sweep.training.format import IGNORE, example, response_text
@@ -22,7 +22,7 @@ MARKS = MODEL.delimiters
 
 
 def form(method: str) -> TrainingFormat:
-    found = training_format(compose("data=random", f"method={method}")[0].cell)
+    found = training_format(compose("data=random", f"method={method}")[0].cell.method)
     assert found is not None
     return found
 
@@ -50,8 +50,8 @@ def test_a_bucket_is_the_least_power_of_two_that_holds(n: int) -> None:
 def test_only_methods_that_are_trained_on_their_own_have_a_format() -> None:
     for method in ("token_conditional", "step_conditional"):
         (config,) = compose("data=random", f"method={method}", "method.trained_on=s1")
-        assert training_format(config.cell) is None
-    assert training_format(CELL) is None
+        assert training_format(config.cell.method) is None
+    assert training_format(CELL.method) is None
 
 
 def test_steps() -> None:

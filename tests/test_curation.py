@@ -25,8 +25,9 @@ from s1sweep.data.overlap import ngrams
 from s1sweep.data.pool import ROWS, read_jsonl
 from s1sweep.data.rules import RULES, rule_of
 from s1sweep.errors import UserError
+from s1sweep.normal import curation_before
 from s1sweep.pins import unpinned
-from s1sweep.plan import Plan, curation_before
+from s1sweep.planning import Plan
 from s1sweep.spec import CellSpec, CurateStage, PoolSpec, PoolStage, SelectStage
 from s1sweep.spec.data import DecontaminateSpec, DeduplicateSpec, DifficultySpec, LengthSpec, QualitySpec
 from tests.helpers import ROOT, compose
@@ -278,12 +279,14 @@ def cell(*overrides: str) -> CellSpec:
 
 
 def test_rules_draw_from_their_point_of_the_chain() -> None:
-    found = {rule: [s.kind for s in curation_before(cell(f"data={rule}"), RULES[rule])] for rule in sorted(RULES)}
+    found = {
+        rule: [s.kind for s in curation_before(cell(f"data={rule}").curation, RULES[rule])] for rule in sorted(RULES)
+    }
     assert found["full"] == []
     assert found["s1k"] == found["s1k_notebook"] == found["random_difficult"] == ["quality", "difficulty"]
     assert found["random"] == found["diverse"] == found["longest"] == found["domain_quota"] == ["quality"]
     every = cell("data=full", "curation=s1_paper")
-    assert [s.kind for s in curation_before(every, rule_of(every.data))] == ["deduplicate", "decontaminate"]
+    assert [s.kind for s in curation_before(every.curation, rule_of(every.data))] == ["deduplicate", "decontaminate"]
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ def test_where_a_file_lies_is_not_identity(tmp_path) -> None:
     """Equal bytes at two paths are one pool; other bytes are another."""
     from s1sweep import testbed
     from s1sweep.axes import axes_of
-    from s1sweep.plan import Plan
+    from s1sweep.planning import Plan
 
     ids = []
     for name in ("a", "b"):

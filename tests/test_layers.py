@@ -13,21 +13,26 @@ from tests.helpers import ROOT
 
 # Lower layers first; a file may import its own layer's package and anything above it in this list.
 LAYERS = [
-    ["s1sweep.errors", "s1sweep.spec", *(f"s1sweep.runtime.{n}" for n in ("job", "policy", "machine", "preemption"))],
+    [
+        *("s1sweep.errors", "s1sweep.project", "s1sweep.typos", "s1sweep.spec"),
+        *(f"s1sweep.runtime.{n}" for n in ("job", "policy", "machine", "preemption")),
+    ],
     ["s1sweep.identity"],
     ["s1sweep.testbed"],
-    ["s1sweep.hub"],
+    ["s1sweep.hub", "s1sweep.lm_eval_tasks"],
     ["s1sweep.leases"],
     ["s1sweep.storage", "s1sweep.objects"],
     ["s1sweep.store", "s1sweep.data.raw", "s1sweep.data.pool", "s1sweep.data.rules", "s1sweep.grading.graders"],
     ["s1sweep.sources", "s1sweep.tasks", "s1sweep.decoding.readout", "s1sweep.decoding.engine"],
     ["s1sweep.pins"],
-    ["s1sweep.data", "s1sweep.training", "s1sweep.decoding", "s1sweep.grading"],
-    ["s1sweep.axes", "s1sweep.checks", "s1sweep.plan"],
+    ["s1sweep.data", "s1sweep.training", "s1sweep.decoding", "s1sweep.grading", "s1sweep.template"],
+    ["s1sweep.axes", "s1sweep.checks", "s1sweep.normal", "s1sweep.planning"],
     [
         "s1sweep.costmodel",
         "s1sweep.estimate",
         "s1sweep.compose",
+        "s1sweep.composer",
+        "s1sweep.grids",
         "s1sweep.prefetch",
         "s1sweep.preview",
         "s1sweep.inspection",
@@ -42,16 +47,21 @@ LAYERS = [
     ["s1sweep.tracking"],
     ["s1sweep.analysis.wandb_report", "s1sweep.analysis.wandb_save", "s1sweep.queue.mirror"],
     ["s1sweep.session"],
-    ["s1sweep.store_cli", "s1sweep.queue_cli", "s1sweep.simulate_cli"],
+    ["s1sweep.doctor"],
+    ["s1sweep.api"],
+    ["s1sweep.options", "s1sweep.completion"],
+    ["s1sweep.commands", "s1sweep.share", "s1sweep.store_cli", "s1sweep.queue_cli", "s1sweep.simulate_cli"],
     ["s1sweep.cli"],
 ]
 HOMES = {
-    "hydra": ["s1sweep.compose", "hydra_plugins.s1sweep"],
-    "omegaconf": ["s1sweep.compose", "hydra_plugins.s1sweep"],
+    "hydra": ["s1sweep.compose", "s1sweep.composer", "hydra_plugins.s1sweep"],
+    "omegaconf": ["s1sweep.compose", "s1sweep.composer", "hydra_plugins.s1sweep"],
     "wandb": ["s1sweep.tracking", "s1sweep.analysis.wandb_save", "s1sweep.analysis.wandb_results"],
     "wandb_workspaces": ["s1sweep.analysis.wandb_report"],
     "ray": ["s1sweep.runtime.ray_backend", "s1sweep.launchers"],
     "vllm": ["s1sweep.decoding.vllm_engine", "s1sweep.testbed"],
+    "lm_eval": ["s1sweep.lm_eval_tasks"],
+    "httpx": ["s1sweep.decoding.openai_engine"],
     "torch": ["s1sweep.training", "s1sweep.decoding.vllm_engine", "s1sweep.testbed"],
     "trl": ["s1sweep.training"],
     "transformers": ["s1sweep.training", "s1sweep.data.curation.length", "s1sweep.decoding.chat", "s1sweep.testbed"],
@@ -62,8 +72,17 @@ HOMES = {
         *("s1sweep.analysis.grades", "s1sweep.analysis.frame", "s1sweep.archive"),
     ],
     "matplotlib": ["s1sweep.analysis.plots"],
-    "jinja2": ["s1sweep.analysis.report", "s1sweep.analysis.datacards"],
-    "click": ["s1sweep.cli", "s1sweep.store_cli", "s1sweep.queue_cli", "s1sweep.simulate_cli"],
+    "jinja2": ["s1sweep.analysis.modelcard", "s1sweep.analysis.report", "s1sweep.analysis.datacards"],
+    "click": [
+        "s1sweep.cli",
+        "s1sweep.commands",
+        "s1sweep.completion",
+        "s1sweep.options",
+        "s1sweep.share",
+        "s1sweep.store_cli",
+        "s1sweep.queue_cli",
+        "s1sweep.simulate_cli",
+    ],
     "fsspec": ["s1sweep.objects"],
 }
 FILES = sorted(
@@ -139,6 +158,8 @@ except SystemExit as e:
         (["status"], 2),
         (["results"], 2),
         (["show"], 2),
+        (["completion", "zsh"], 0),
+        (["init", str(root.parent / "mine")], 0),
     ]:
         done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
         assert done.returncode == rc, done.stderr

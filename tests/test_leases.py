@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from s1sweep.leases import SKEW, TTL, Lease, Leases
-from s1sweep.plan import Stage
+from s1sweep.planning import Stage
 from s1sweep.runtime import scheduler as module
 from s1sweep.runtime.backend import Handle, InProcessBackend
 from s1sweep.runtime.job import Outcome

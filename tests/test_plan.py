@@ -10,8 +10,8 @@ import pytest
 from s1sweep import testbed
 from s1sweep.axes import axes_of, series_key
 from s1sweep.errors import UserError
-from s1sweep.plan import Plan
-from s1sweep.spec import CellConfig
+from s1sweep.planning import Plan
+from s1sweep.spec import CellConfig, CellSpec
 from s1sweep.store import RecordMismatch, Store
 from tests.helpers import ROOT, compose
 
@@ -152,3 +152,23 @@ def test_a_finished_stage_needs_no_inputs(root) -> None:
     grade = next(s for s in plan.stages.values() if s.kind == "grade")
     Store(root).publish(grade.id, grade.hashed, Store(root).attempt_dir(grade.id), {}, 0.0, {})
     assert plan.needed(plan.reused(Store(root))) == {}
+
+
+def test_what_cells_share_does_not_change_their_stages() -> None:
+    """Cells of one grid share parts, each asked and encoded once; a cell alone, read from JSON, shares nothing."""
+    shared = planned(
+        [
+            *compose("experiment=table3", "task=tiny_hard"),
+            *compose(
+                "train=tiny,grpo", "method=rebase", "sampling=sampled", "parallel=weighted,best", "parallel.n=1,2"
+            ),
+            *compose("pool=s1_59k", "curation=s1_attempts", "data=full,s1k", "extrapolation=none,rotation"),
+        ]
+    )
+    for cell in shared.cells:
+        plan = Plan()
+        alone = plan.add(CellSpec.model_validate_json(cell.spec.model_dump_json()), cell.axes)
+        assert (alone.key, alone.stages, alone.notes) == (cell.key, cell.stages, cell.notes)
+        assert {name: stage.hashed for name, stage in plan.stages.items()} == {
+            name: shared.stages[name].hashed for name in plan.stages
+        }

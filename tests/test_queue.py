@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from s1sweep.errors import UserError
-from s1sweep.plan import Stage
+from s1sweep.planning import Stage
 from s1sweep.queue import feasible
 from s1sweep.queue.service import needed
 from s1sweep.queue.submission import State, Submission, Submissions, new_id
@@ -167,7 +167,7 @@ def said(*nodes: dict[str, Any], **more: Any) -> dict[str, Any]:
     ],
 )
 def test_what_never_fits_is_refused_with_what_the_cluster_has(change: dict[str, Any], message: str) -> None:
-    from s1sweep.plan import Plan
+    from s1sweep.planning import Plan
 
     plan = Plan()
     plan.add(CONFIG.cell, {})

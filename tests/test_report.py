@@ -186,3 +186,16 @@ def test_curves_run_over_caps_and_over_ignores(root: Path) -> None:
     assert [cell.spec["method"]["max_thinking_tokens"] for cell in plain.cells] == [16, 64, 256]
     assert wait.anchored
     assert [cell.spec["extrapolation"]["num_ignore"] for cell in wait.cells] == [0, 1, 2, 4]
+
+
+def test_a_page_is_written_anew_only_where_something_became_of_its_cells(root: Path) -> None:
+    sweep = fabricate(root, "train=none", "extrapolation=none,wait")
+    path = report.refresh(sweep)
+    written = path.stat().st_mtime_ns
+    assert report.refresh(sweep).stat().st_mtime_ns == written
+    sweep.store.withdraw(sweep.cells()[0]["stages"]["grade"])
+    assert report.refresh(sweep).stat().st_mtime_ns > written
+    written = path.stat().st_mtime_ns
+    sweep.open("other notes", [])
+    assert "other notes" in report.refresh(sweep).read_text(encoding="utf-8")
+    assert path.stat().st_mtime_ns > written

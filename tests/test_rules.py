@@ -16,7 +16,7 @@ from s1sweep.data.rules import RULES
 from s1sweep.data.rules.s1k import NotebookSettings, benchmark_weights
 from s1sweep.data.select import normal, select
 from s1sweep.errors import UserError
-from s1sweep.plan import Plan
+from s1sweep.planning import Plan
 from s1sweep.spec import DataSpec
 from tests.helpers import ROOT, compose
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from s1sweep.plan import Stage
+from s1sweep.planning import Stage
 from s1sweep.runtime.backend import Backend, InProcessBackend
 from s1sweep.runtime.job import Outcome
 from s1sweep.runtime.policy import Capacity

@@ -231,7 +231,7 @@ def test_the_mix_stays_near_its_bound_and_beats_simpler_policies() -> None:
 
 
 def test_a_plan_becomes_work_and_sessions_are_one_job() -> None:
-    from s1sweep.plan import Plan
+    from s1sweep.planning import Plan
     from tests.helpers import compose
 
     cells = compose("method.max_thinking_tokens=16,32", "data=random", "train=tiny")

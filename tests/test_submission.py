@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from s1sweep.errors import UserError
-from s1sweep.plan import Plan
+from s1sweep.planning import Plan
 from s1sweep.queue.code import freeze, thaw
 from s1sweep.queue.submission import State, Submission, Submissions, new_id
 from s1sweep.store import Store

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from s1sweep.axes import axes_of
 from s1sweep.decoding.chat import question_text
 from s1sweep.errors import UserError
-from s1sweep.plan import Plan
+from s1sweep.planning import Plan
 from s1sweep.spec import TaskSpec
 from s1sweep.tasks import Question, _shuffled, question_count, questions, questions_digest
 from tests.helpers import ROOT, compose
 
-TASKS = sorted(p.stem for p in (ROOT / "conf/task").glob("*.yaml") if p.stem != "file")
+TASKS = sorted(p.stem for p in (ROOT / "conf/task").glob("*.yaml") if p.stem not in ("file", "lm_eval"))
 HUB = [name for name in TASKS if not name.startswith("tiny")]
 GPQA = {
     "Record ID": "rec1", "Question": "Which?", "Correct Answer": "right", "Incorrect Answer 1": "x",

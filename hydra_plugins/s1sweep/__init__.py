@@ -30,7 +30,7 @@ class S1SweepLauncher(Launcher):
     """Plans all cells of a batch together and runs them in the process's one session."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        from s1sweep.compose import Composer
+        from s1sweep.composer import Composer
 
         self._composer = Composer(hydra_context.config_loader, config)
 

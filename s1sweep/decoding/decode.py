@@ -44,15 +44,13 @@ _COLLECT_EVERY = 20_000  # new objects between collections: thousands of waiting
 
 def run_all(items: Sequence[Item], resources: Resources, **_: Any) -> Iterator[tuple[Item, Done | Exception]]:
     """Run the stages of one checkpoint in one engine session; yields each as it finishes."""
-    from s1sweep.decoding.vllm_engine import LazyEngine
-
     first: DecodeStage = items[0].spec
     checkpoint = items[0].inputs.get("checkpoint")
     weights = str(checkpoint / "checkpoint") if checkpoint else model_path(first.model)
-    engine = LazyEngine(first.model, weights, resources)
     chat = Chat(first.model, load_tokenizer(first.model))
     tally = Tally()
     with ExitStack() as stack:
+        engine = _engine(first.model, weights, resources, stack)
         stored = None
         if resources.traces is not None:
             stored = stack.enter_context(closing(segments(Path(resources.traces), first.model, weights, engine)))
@@ -63,6 +61,17 @@ def run_all(items: Sequence[Item], resources: Resources, **_: Any) -> Iterator[t
                 key = digest(encode(item.spec.scorer))
                 scorers[item.out] = made[key] = made.get(key) or _scorer(item.spec.scorer, resources, stored, tally)
         yield from drive(serve(items, engine, chat, stored, tally, scorers, resources.shard))
+
+
+def _engine(model: ModelSpec, weights: str, resources: Resources, stack: ExitStack) -> Engine:
+    """The engine of this process, or the server that stands in for it."""
+    if resources.endpoint is not None:
+        from s1sweep.decoding.openai_engine import OpenAIEngine
+
+        return stack.enter_context(closing(OpenAIEngine(model, weights, resources.endpoint)))
+    from s1sweep.decoding.vllm_engine import LazyEngine
+
+    return LazyEngine(model, weights, resources)
 
 
 def segments(traces: Path, model: ModelSpec, weights: str, engine: Engine) -> Segments:

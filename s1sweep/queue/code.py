@@ -16,7 +16,7 @@ from typing import Any
 
 import s1sweep
 from s1sweep.identity import file_sha256
-from s1sweep.plan import Stage
+from s1sweep.planning import Stage
 from s1sweep.store import Store, code_version
 
 PLACES = ("path", "source", "tokenizer", "against")  # fields of specs that may name a file or folder

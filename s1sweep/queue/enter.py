@@ -9,7 +9,7 @@ import socket
 import time
 from typing import Any
 
-from s1sweep.plan import Plan
+from s1sweep.planning import Plan
 from s1sweep.queue import feasible
 from s1sweep.queue.code import freeze, freeze_inputs
 from s1sweep.queue.submission import Submission, Submissions, new_id, user

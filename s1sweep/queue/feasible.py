@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from s1sweep.errors import UserError
-from s1sweep.plan import Stage
+from s1sweep.planning import Stage
 from s1sweep.runtime.pending import request
 from s1sweep.runtime.policy import Actions, Cluster, Node, Waiting
 from s1sweep.spec import CurateStage, Placement, ServerDomainsSpec, Tracking, TrainStage

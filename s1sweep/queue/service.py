@@ -16,7 +16,7 @@ from dataclasses import asdict, replace
 
 from s1sweep.errors import StoreUnavailable, UserError
 from s1sweep.leases import Leases
-from s1sweep.plan import Stage
+from s1sweep.planning import Stage
 from s1sweep.queue.code import thaw
 from s1sweep.queue.feasible import credentials
 from s1sweep.queue.submission import Standing, State, Submission, Submissions

@@ -24,7 +24,7 @@ from typing import Any, Literal
 import s1sweep.spec as specs
 from s1sweep.errors import UserError, nearest
 from s1sweep.identity import digest
-from s1sweep.plan import Stage
+from s1sweep.planning import Stage
 from s1sweep.spec import Placement, Tracking
 from s1sweep.store import Store
 

@@ -14,7 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from s1sweep.plan import KINDS, Plan, Stage
+from s1sweep.planning import KINDS, Plan, Stage
 from s1sweep.runtime.scheduler import Progress
 from s1sweep.store import Store
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from s1sweep.runtime.preemption import heeding, mind
-from s1sweep.spec import Spec
+from s1sweep.spec import Endpoint, Spec
 
 FailureKind = Literal["bug", "out_of_memory", "worker_lost", "hung", "preempted", "cancelled", "store"]
 
@@ -54,6 +54,7 @@ class Resources:
     gpus_per_engine: int = 0
     kv_cache_mb: int | None = None
     traces: str | None = None  # where decoded blocks are kept; None keeps none
+    endpoint: Endpoint | None = None  # a server that decodes in place of an engine
     shard: tuple[int, int] | None = None  # decode this share of the questions: (number, of how many)
     nodes: tuple[str, ...] = ()  # where each rank of a training goes, as its backend calls nodes; empty: anywhere
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from s1sweep.plan import Stage
+from s1sweep.planning import Stage
 from s1sweep.runtime.job import Job, Request, Resources, Task
 from s1sweep.runtime.policy import Queue, Waiting
 from s1sweep.runtime.work import Union, Work

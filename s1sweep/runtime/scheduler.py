@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from s1sweep.leases import Leases
-from s1sweep.plan import Stage
+from s1sweep.planning import Stage
 from s1sweep.runtime.backend import Backend, Handle
 from s1sweep.runtime.faults import MEMORY, Retries, Watchdog
 from s1sweep.runtime.fleet import Fleet

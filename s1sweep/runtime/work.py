@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Literal
 
-from s1sweep.plan import Stage
+from s1sweep.planning import Stage
 from s1sweep.runtime.job import Outcome
 from s1sweep.spec import Placement
 

@@ -63,6 +63,22 @@ class CellSpec(Spec):
     sampling: SamplingSpec
 
 
+class Endpoint(Where):
+    """An OpenAI-compatible server that decodes in place of an engine of ours.
+
+    `url` ends in /v1; `model` is its name of the weights, where it is not their own; `key_env` names the environment
+    variable that holds its key. `device` is what it runs on: tokens may differ by it, so traces are kept apart by it.
+    """
+
+    url: Annotated[str, Field(pattern=r"^https?://[^@?#\s]+$")]
+    model: str | None
+    key_env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None
+    device: str | None
+    at_once: Annotated[int, Field(ge=1, le=512)]
+    timeout_s: Annotated[float, Field(gt=0)]
+    max_tries: Annotated[int, Field(ge=1)]
+
+
 class Placement(Where):
     """Where stages run and on what. Changing any of it changes no result's identity."""
 
@@ -90,6 +106,7 @@ class Placement(Where):
     kv_cache_mb: Annotated[int, Field(ge=16)] | None
     max_retries: Annotated[int, Field(ge=0)]
     hang_after: Annotated[float, Field(gt=0)]
+    endpoint: Endpoint | None
 
 
 class Tracking(Where):
@@ -187,7 +204,7 @@ STAGE_TYPES: dict[str, type[StageSpec]] = {
 __all__ = [
     "COMPUTE", "STAGE_TYPES", "AskSpec", "AttemptsSpec", "BudgetForcingSpec", "Cap", "CellConfig", "CellSpec", "Claim",
     "CurateStage", "CurationSpec", "CurationStep", "DataSpec", "DecodeStage", "DecontaminateSpec", "DelimiterSpec",
-    "DomainsSpec", "Excluded", "ExtrapolationSpec", "ForcedSpec", "GradeStage", "GrpoSpec", "GrpoStage",
+    "DomainsSpec", "Endpoint", "Excluded", "ExtrapolationSpec", "ForcedSpec", "GradeStage", "GrpoSpec", "GrpoStage",
     "LengthSpec", "LoraSpec", "MethodSpec", "ModelSpec", "Neutral", "NoTraining", "ParallelSpec", "Placement",
     "PoolSpec", "PoolStage", "RebaseSpec", "RowsSpec", "SamplingSpec", "ScorerSpec", "SelectStage",
     "ServerDomainsSpec", "SftSpec", "Spec", "StageSpec", "TaskSpec", "TracesSpec", "Tracking", "TrainStage",

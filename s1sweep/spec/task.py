@@ -12,7 +12,8 @@ PLACE = Excluded("hub@revision/subset/split is hashed as the task's content")
 
 
 class TaskSpec(Spec):
-    """A set of held-out questions with their grader, from a file (`path`), the hub, or, with neither, the package.
+    """Held-out questions with their grader, from a file (`path`), the hub, lm-evaluation-harness (`lm_eval`, the name
+    there; `include_path` holds task files of one's own), or, with none of them, the package.
 
     `columns` says which column holds a question's `id`, `question`, `answer`, `choices` and `domain`; what is not named
     has its own name. A list of columns for `choices` begins with the right one. `where` keeps the rows whose column has
@@ -23,6 +24,8 @@ class TaskSpec(Spec):
     name: Name
     path: Location
     hub: Annotated[str | None, PLACE]
+    lm_eval: Annotated[str | None, Excluded("the questions themselves are hashed as the task's content")] = None
+    include_path: Location = None
     subset: Annotated[str | None, PLACE]
     split: Annotated[str | None, PLACE]
     revision: Annotated[str | None, PLACE]
@@ -47,8 +50,9 @@ class TaskSpec(Spec):
 
     @model_validator(mode="after")
     def _one_place(self) -> TaskSpec:
-        if self.hub is not None and self.path is not None:
-            raise ValueError("hub and path are two places; set one of them to null")
+        given = [name for name in ("hub", "path", "lm_eval") if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} are two places; set one of them to null")
         if self.hub is not None and (self.split is None or (self.size is None and self.limit is None)):
             raise ValueError("a task of the hub needs split, and size (how many questions it has)")
         return self

@@ -20,7 +20,7 @@ from s1sweep.tracking.views import Run, runs
 
 def publish(sweep: Sweep, tracking: Tracking) -> list[str]:
     """Bring W&B up to date with a sweep's records. Returns lines for the terminal; never raises for W&B's sake."""
-    mode = _mode(tracking)
+    mode = mode_of(tracking)
     if mode == "none":
         return []
     entity = os.environ.get("WANDB_ENTITY") or tracking.entity
@@ -73,7 +73,7 @@ def _write(due: list[Run], receipt: Receipt, mode: str, place: dict[str, str | N
         urls += [done.url] if done.url else []
 
 
-def _mode(tracking: Tracking) -> str:
+def mode_of(tracking: Tracking) -> str:
     """WANDB_MODE wins over the config, except that no mirror stays no mirror."""
     asked = os.environ.get("WANDB_MODE", "").lower()
     if tracking.mode == "none" or asked == "disabled":

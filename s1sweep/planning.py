@@ -6,22 +6,23 @@ Every mistake that can be seen without running is raised here, before any work.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from s1sweep.axes import series_key
-from s1sweep.checks import check, check_ask
+from s1sweep.checks import check, check_ask, check_questions
 from s1sweep.data import curate, ingest, rules, select, trial
 from s1sweep.data.curation import STEPS, domains
 from s1sweep.data.pool import Entry
 from s1sweep.decoding import decode
 from s1sweep.decoding.methods import METHODS
-from s1sweep.errors import UserError, invalid
+from s1sweep.errors import invalid
 from s1sweep.grading import grade
 from s1sweep.grading.graders import GRADERS
-from s1sweep.identity import digest, encode, file_sha256, payload, stage_id
+from s1sweep.identity import Once, digest, encode, file_sha256, payload, stage_id
+from s1sweep.normal import NO_EXTRAPOLATION, curation_before, extrapolation_of, parallel_of, training_format
 from s1sweep.pins import unpinned
 from s1sweep.sources import held_out_digest, model_digest, pool_digest, tokenizer_digest
 from s1sweep.spec import (
@@ -29,6 +30,7 @@ from s1sweep.spec import (
     AttemptsSpec,
     CellSpec,
     CurateStage,
+    CurationSpec,
     CurationStep,
     DataSpec,
     DecodeStage,
@@ -46,13 +48,15 @@ from s1sweep.spec import (
     PoolSpec,
     PoolStage,
     RowsSpec,
+    SamplingSpec,
     SelectStage,
     SftSpec,
+    Spec,
     StageSpec,
+    TaskSpec,
     TrainingFormat,
     TrainStage,
 )
-from s1sweep.spec.control import StepConditionalSpec, TokenConditionalSpec
 from s1sweep.spec.data import asks
 from s1sweep.store import Store
 from s1sweep.tasks import task_content
@@ -61,7 +65,7 @@ from s1sweep.training import conditional, grpo, sft
 KINDS = ("pool", "curate", "select", "train", "decode", "grade")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Stage:
     """One unit of work. `session` is the same for the decode stages that one engine session serves."""
 
@@ -73,7 +77,7 @@ class Stage:
     session: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Cell:
     """One point of a grid and the stages it needs, by role, inputs first. `axes` is how the user named it."""
 
@@ -107,49 +111,53 @@ class Plan:
     stages: dict[str, Stage] = field(default_factory=dict)
     subsets: dict[str, list[Entry]] = field(default_factory=dict)
     asked: dict[str, int] = field(default_factory=dict)
+    once: Once = field(default_factory=Once, repr=False)
 
     def add(self, cell: CellSpec, axes: Mapping[str, Any]) -> Cell:
         """Add one cell. Raises UserError if it cannot work."""
         check(cell)
-        notes = [f"{use}: `run` asks for a commit, or for `s1sweep prefetch` first" for use in unpinned(cell)]
+        once = self.once
+        once(check_questions, cell.task)
+        uses = unpinned(cell, once)
+        notes = [f"{use}: `run` asks for a commit, or for `s1sweep prefetch` first" for use in uses]
         ids: dict[str, str] = {}
         inputs: dict[str, str] = {}
-        if isinstance(cell.train, SftSpec):
-            self._select(cell, ids)
-            ids["train"] = inputs["checkpoint"] = self._train(cell, cell.train, ids["select"])
-        elif isinstance(cell.train, GrpoSpec):
-            self._select(cell, ids)
-            ids["train"] = inputs["checkpoint"] = self._grpo(cell, cell.train, ids["select"])
+        if isinstance(cell.train, SftSpec | GrpoSpec):
+            ids |= once(self._chain, cell.pool, cell.curation, cell.data)
+            make: Callable[..., str] = self._train if isinstance(cell.train, SftSpec) else self._grpo
+            wanted = once(training_format, cell.method)
+            ids["train"] = inputs["checkpoint"] = once(make, cell.model, cell.train, wanted, ids["select"])
         else:
             notes.append("no training: pool and data make no difference")
         ids["decode"] = self._decode(cell, inputs, notes)
         ids["grade"] = self._stage(
             "grade",
             cell.task.name,
-            GradeStage(task=cell.task, parallel=parallel_of(cell)),
+            once(_grade_spec, cell.task, cell.parallel),
             {"decode": ids["decode"]},
-            {"task": task_content(cell.task)},
-            {"grade": grade.VERSION, "grader": GRADERS[cell.task.grader or ""].version},
+            once(_task_content, cell.task),
+            once(_grade_versions, cell.task),
         )
         planned = Cell(digest([axes, ids])[:16], axes, cell, ids, tuple(notes))
         self.cells.append(planned)
         return planned
 
-    def _select(self, cell: CellSpec, ids: dict[str, str]) -> None:
+    def _chain(self, pool: PoolSpec, curation: CurationSpec, given: DataSpec) -> dict[str, str]:
         """Pool, curation as far as the rule draws from it, subset; raises UserError if it can be seen to be too small.
 
         What a rule does not use must not make two stages of one.
         """
-        rule, data = rules.rule_of(cell.data), select.normal(cell.data)
-        steps = curation_before(cell, rule)
-        before = ids["pool"] = self._pool(cell.pool)
-        left = cell.pool.rows
+        ids: dict[str, str] = {}
+        rule, data = rules.rule_of(given), select.normal(given)
+        steps = curation_before(curation, rule)
+        before = ids["pool"] = self._pool(pool)
+        left = pool.rows
         for i, step in enumerate(steps):
             said: dict[str, str] = {}
             if asks(step):
-                rows = trial.tried(cell.pool, steps[:i], before)
+                rows = trial.tried(pool, steps[:i], before)
                 if left is None or rows is not None:
-                    found = rows if rows is not None else trial.tried(cell.pool, [], ids["pool"])
+                    found = rows if rows is not None else trial.tried(pool, [], ids["pool"])
                     left = None if found is None else len(found)
                 said = self._ask(step, before, ids)
                 traced = sum(row.traced for row in rows or ()) if step.kind == "traces" else 0
@@ -165,9 +173,10 @@ class Plan:
             {"select": select.VERSION, f"rule.{rule.name}": rule.version, "rules": rules.VERSION},
         )
         if ids["select"] not in self.subsets:
-            rows = trial.tried(cell.pool, steps, before)
+            rows = trial.tried(pool, steps, before)
             if rows is not None:
                 self.subsets[ids["select"]] = select.select(rows, data)
+        return ids
 
     def _pool(self, pool: PoolSpec) -> str:
         content = {"pool": pool_digest(pool)}
@@ -197,7 +206,7 @@ class Plan:
                 {"rows": rows},
                 {"model": model_digest(ask.model)},
                 _decode_versions(ask.method),
-                _session(ask.model, {}),
+                _session(ask.model, ""),
             )
             if isinstance(step, AttemptsSpec):
                 said[who] = ids[f"{role}.grade"] = self._stage(
@@ -220,59 +229,59 @@ class Plan:
         slug = "-".join([step.kind, *filter(None, [getattr(step, "rule", None)])])
         return self._stage("curate", slug, CurateStage(step=step), inputs, content, versions)
 
-    def _train(self, cell: CellSpec, train: SftSpec, select_id: str) -> str:
-        wanted = training_format(cell)
+    def _train(self, model: ModelSpec, train: SftSpec, wanted: TrainingFormat | None, select_id: str) -> str:
         arm = select_id.removeprefix("select-").rsplit("-", 1)[0]
         return self._stage(
             "train",
-            f"{cell.model.name}-{arm}" + (f"-{SHORT[wanted.kind]}" if wanted else ""),
-            TrainStage(model=cell.model, train=train.canonical(), format=wanted),
+            f"{model.name}-{arm}" + (f"-{SHORT[wanted.kind]}" if wanted else ""),
+            TrainStage(model=model, train=train.canonical(), format=wanted),
             {"data": select_id},
-            {"model": model_digest(cell.model)},
+            {"model": model_digest(model)},
             {"train.sft": sft.VERSION, **({"train.conditional": conditional.VERSION} if wanted else {})},
         )
 
-    def _grpo(self, cell: CellSpec, train: GrpoSpec, select_id: str) -> str:
+    def _grpo(self, model: ModelSpec, train: GrpoSpec, wanted: TrainingFormat | None, select_id: str) -> str:
         """On top of the same fine-tuning that the arm without GRPO has."""
         if train.grader not in GRADERS:
             raise invalid("train.grader", train.grader, GRADERS)
-        before = {"checkpoint": self._train(cell, train.sft, select_id)} if train.sft else {}
+        before = {"checkpoint": self._train(model, train.sft, wanted, select_id)} if train.sft else {}
         arm = select_id.removeprefix("select-").rsplit("-", 1)[0]
         return self._stage(
             "train",
-            f"{cell.model.name}-{arm}-grpo",
-            GrpoStage(model=cell.model, train=train.model_copy(update={"sft": None})),  # its stage's id is hashed
+            f"{model.name}-{arm}-grpo",
+            GrpoStage(model=model, train=train.model_copy(update={"sft": None})),  # its stage's id is hashed
             {"data": select_id, **before},
-            {"model": model_digest(cell.model)},
+            {"model": model_digest(model)},
             {"train.grpo": grpo.VERSION, "grader": GRADERS[train.grader].version},
         )
 
     def _decode(self, cell: CellSpec, inputs: dict[str, str], notes: list[str]) -> str:
-        method, extrapolation = cell.method, _extrapolation(cell, notes)
-        parallel = parallel_of(cell)
+        once, method, extrapolation = self.once, cell.method, extrapolation_of(cell, notes)
+        parallel = once(parallel_of, cell.parallel)
         samples = cell.sampling.samples * (parallel.n if parallel else 1)
         scorer = cell.scorer if method.kind == "rebase" or (parallel and parallel.scored) else None
-        arm = inputs.get("checkpoint", "base").removeprefix("train-").rsplit("-", 1)[0]
-        content = {"model": model_digest(cell.model), "task": task_content(cell.task)}
-        versions = _decode_versions(method)
+        checkpoint = inputs.get("checkpoint", "")
+        arm = checkpoint.removeprefix("train-").rsplit("-", 1)[0] or "base"
+        content = {"model": once(model_digest, cell.model), **once(_task_content, cell.task)}
+        versions = once(_decode_versions, method)
         if scorer is not None:
-            content["scorer"] = model_digest(scorer)
-            versions["scorer"] = decode.SCORER_VERSION
+            content["scorer"] = once(model_digest, scorer)
+            versions = {**versions, "scorer": decode.SCORER_VERSION}
         return self._stage(
             "decode",
             f"{arm}-{cell.task.name}-{_method_slug(method, extrapolation)}",
             DecodeStage(
                 model=cell.model,
-                task=cell.task.model_copy(update={"grader": None}),  # how it is graded does not change what is decoded
+                task=once(_ungraded, cell.task),
                 method=method,
                 extrapolation=extrapolation,
-                sampling=cell.sampling.model_copy(update={"samples": samples}),
+                sampling=once(_drawn, cell.sampling, samples),
                 scorer=scorer,
             ),
             inputs,
             content,
             versions,
-            _session(cell.model, inputs),
+            once(_session, cell.model, checkpoint),
         )
 
     def _stage(
@@ -285,17 +294,22 @@ class Plan:
         versions: Mapping[str, int],
         session: str | None = None,
     ) -> str:
-        hashed = payload(kind, spec, inputs, content, versions)
+        hashed = payload(kind, spec, inputs, content, versions, self._encoded)
         name = stage_id(slug, hashed)
-        self.stages.setdefault(name, Stage(name, kind, spec, inputs, hashed, session))
+        if name not in self.stages:
+            self.stages[name] = Stage(name, kind, spec, inputs, hashed, session)
         return name
+
+    def _encoded(self, part: Any) -> Any:
+        return self.once(encode, part) if isinstance(part, Spec) else encode(part)
 
     def reused(self, store: Store) -> set[str]:
         """Ids of the stages that need not run: those with a record.
 
         A finished stage needs none of its inputs, so a missing intermediate below it is not made again.
         """
-        return {stage.id for stage in self.stages.values() if store.reusable(stage.id, stage.hashed)}
+        begun = set(store.stage_ids())  # one look, where most may have nothing
+        return {s.id for s in self.stages.values() if s.id in begun and store.reusable(s.id, s.hashed)}
 
     def needed(self, reused: Iterable[str]) -> dict[str, Stage]:
         """The stages that must run to have every cell's grade, in order."""
@@ -318,72 +332,33 @@ def _decode_versions(method: MethodSpec) -> dict[str, int]:
     return {"decode": decode.VERSION, f"method.{method.kind}": METHODS[method.kind].VERSION}
 
 
-def _session(model: ModelSpec, checkpoint: Mapping[str, str]) -> str:
+def _grade_versions(task: TaskSpec) -> dict[str, int]:
+    return {"grade": grade.VERSION, "grader": GRADERS[task.grader or ""].version}
+
+
+def _grade_spec(task: TaskSpec, parallel: ParallelSpec) -> GradeStage:
+    return GradeStage(task=task, parallel=parallel_of(parallel))
+
+
+def _task_content(task: TaskSpec) -> dict[str, str]:
+    return {"task": task_content(task)}
+
+
+def _ungraded(task: TaskSpec) -> TaskSpec:
+    return task.model_copy(update={"grader": None})  # how it is graded does not change what is decoded
+
+
+def _drawn(sampling: SamplingSpec, samples: int) -> SamplingSpec:
+    return sampling.model_copy(update={"samples": samples})
+
+
+def _session(model: ModelSpec, checkpoint: str) -> str:
     """Equal for what one engine serves, whatever it is asked."""
-    return digest([checkpoint, model_digest(model), encode(model)])[:12]
+    return digest([{"checkpoint": checkpoint} if checkpoint else {}, model_digest(model), encode(model)])[:12]
 
 
 # What a step asks about, where it is not all rows.
 ASKED: Mapping[str, Literal["untraced", "gradable"]] = {"traces": "untraced", "difficulty": "gradable"}
-
-
-def curation_before(cell: CellSpec, rule: rules.Rule) -> list[CurationStep]:
-    """The steps of curation whose rows the rule draws from. Raises UserError if its own point is left out."""
-    point = rule.draws_from
-    steps = {name: getattr(cell.curation, name) for name in type(cell.curation).model_fields}
-    if point != "pool" and steps[point] is None:
-        raise UserError(
-            f"data={cell.data.rule} draws from the rows after the `{point}` step, and curation.{point}=null leaves it "
-            f"out. Give a curation with that step, say curation=s1_paper, or a rule that needs none, say data=full."
-        )
-    names = list(steps)
-    wanted = names[: names.index("quality" if point == "pool" else point) + (point != "pool")]
-    return [step for name in wanted if (step := steps[name]) is not None]
-
-
-def parallel_of(cell: CellSpec) -> ParallelSpec | None:
-    """How parallel samples become one answer, without what its rule does not use; None if each counts by itself."""
-    given = cell.parallel
-    if given.rule == "none":
-        return None
-    return ParallelSpec(
-        rule=given.rule,
-        n=given.n,
-        weight=given.weight if given.rule == "weighted" else "score",
-        m=given.m if given.rule == "shortest" else 1,
-    )
-
-
-def training_format(cell: CellSpec) -> TrainingFormat | None:
-    """The format of its own that the cell's method is trained in; None is s1's."""
-    method = cell.method
-    if isinstance(method, TokenConditionalSpec) and method.trained_on == "own":
-        return TrainingFormat(kind=method.kind, prompt=method.prompt, step_mark="", separator="")
-    if isinstance(method, StepConditionalSpec) and method.trained_on == "own":
-        return TrainingFormat(
-            kind=method.kind, prompt=method.prompt, step_mark=method.step_mark, separator=method.separator
-        )
-    return None
-
-
-def _extrapolation(cell: CellSpec, notes: list[str]) -> ExtrapolationSpec:
-    """What is left of the extrapolation where parts of it make no difference."""
-    given, method = cell.extrapolation, cell.method
-    if not isinstance(method, ForcedSpec) or isinstance(method, StepConditionalSpec):
-        if given.num_ignore:
-            notes.append(f"{method.kind} ignores no ends: extrapolation makes no difference")
-        return NO_EXTRAPOLATION
-    if method.dialect == "exact_length":
-        notes.append("exact_length ignores every end: extrapolation.num_ignore makes no difference")
-        return given.model_copy(update={"num_ignore": 0})
-    if given.num_ignore == 0:
-        if any(given.strings):
-            notes.append("nothing is ignored: extrapolation.string makes no difference")
-        return NO_EXTRAPOLATION
-    return given
-
-
-NO_EXTRAPOLATION = ExtrapolationSpec(string="", num_ignore=0, temperature=None, frequency_penalty=0.0)
 
 
 def _data_slug(data: DataSpec) -> str:

@@ -30,6 +30,7 @@ from .tables import percent
 from .trainings import trainings
 
 PAGE = "report.html"
+MANY = 400  # cells; a larger sweep shows its own exhibit only
 SYNTHETIC = "Synthetic: the packaged testbed made these figures. They are not evidence about language models."
 
 
@@ -112,9 +113,13 @@ def _drawn(figure: Figure) -> dict[str, Any]:
 
 
 def _exhibits(study: Study) -> list[tuple[str, Exhibit | None, str]]:
-    """(name, exhibit, why there is none): those that the sweep has cells for, its namesake first and in any case."""
+    """(name, exhibit, why there is none): those that the sweep has cells for, its namesake first and in any case.
+
+    A large sweep was not made for the others: their figures hold every cell, and would make most of the page's bytes.
+    """
     made: list[tuple[str, Exhibit | None, str]] = []
-    for name in sorted(exhibits.NAMES, key=lambda name: name != study.name):
+    tried = [name for name in exhibits.NAMES if name == study.name or len(study.cells) <= MANY]
+    for name in sorted(tried, key=lambda name: name != study.name):
         try:
             made.append((name, exhibits.exhibit(name, study), ""))
         except UserError as error:  # how an exhibit says that it has nothing to show here

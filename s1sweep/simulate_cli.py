@@ -98,11 +98,15 @@ def estimate_text(estimate: Mapping[str, Any]) -> str:
 
     def part(name: str, unit: str) -> str:
         low, high = estimate[f"{name}_range"]
-        return f"{estimate[name]:.3g} {unit} ({low:.3g} to {high:.3g})"
+        return f"{_short(estimate[name])} {unit} ({_short(low)} to {_short(high)})"
 
     parts = [part("gpu_hours", "GPU hours"), part("wall_hours", "hours of wall time")]
     parts += [part("cost", "of money")] if estimate["cost"] is not None else []
     return f"About {', '.join(parts)}."
+
+
+def _short(number: float) -> str:
+    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
 
 
 def _nodes(gpus: int, per_node: int) -> list[Any]:

@@ -2,23 +2,78 @@
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 _NUMBERS = itertools.count()
+_CHILD = """
+import sys
+from moto.server import ThreadedMotoServer
+server, port = None, 0
+for line in sys.stdin:
+    if line == "start\\n":
+        server = ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)
+        server.start()
+        port = server.get_host_and_port()[1]
+    else:
+        server.stop()
+    print(port, flush=True)
+"""
+
+
+class Server:
+    """Moto in a process of its own, which keeps its buckets while it does not listen.
+
+    Flask's globals must not come into the tests' process: vLLM looks at every global when an engine starts, and they
+    raise at that.
+    """
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _CHILD],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+
+    def _say(self, word: str) -> str:
+        assert self._process.stdin and self._process.stdout
+        self._process.stdin.write(f"{word}\n")
+        self._process.stdin.flush()
+        return f"http://127.0.0.1:{int(self._process.stdout.readline())}"
+
+    def start(self) -> str:
+        """Listen; the address, which stays the same."""
+        return self._say("start")
+
+    def stop(self) -> None:
+        """Refuse connections."""
+        self._say("stop")
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+def moto() -> Server:
+    for name in ("s3fs", "moto"):
+        if importlib.util.find_spec(name) is None:
+            pytest.skip(f"{name} is not installed: no S3 server")
+    return Server()
 
 
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[str]:
-    pytest.importorskip("s3fs")
-    server = pytest.importorskip("moto.server").ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    server = moto()
+    yield server.start()
+    server.close()
 
 
 @pytest.fixture

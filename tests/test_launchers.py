@@ -333,6 +333,7 @@ def _path() -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.long  # a head with its dashboard wants a quiet machine
 def test_a_job_on_a_running_cluster(dashboard: tuple[str, dict[str, str]], monkeypatch: pytest.MonkeyPatch) -> None:
     """Submitted, seen, stopped; the environment arrives; a secret that the cluster lacks stops it with its name."""
     address, auth = dashboard

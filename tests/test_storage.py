@@ -24,6 +24,7 @@ from s1sweep.storage import LocalFiles, open_files
 from s1sweep.store import Store, Sweep, same_result
 from tests.helpers import cli
 from tests.noop_stage import stage
+from tests.objectstore import moto
 from tests.test_analysis import fabricate
 from tests.test_scheduler import PLACEMENT, diamond
 
@@ -169,26 +170,24 @@ def test_a_server_that_ignores_the_condition_is_refused(tmp_path: Path, monkeypa
 
 
 def test_a_server_that_comes_back_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    s3fs, moto = pytest.importorskip("s3fs"), pytest.importorskip("moto.server")
+    server = moto()
+    import s3fs
+
     monkeypatch.setattr(objects, "WAITS", (0.2, 0.5, 1.0, 2.0))
-    first = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    first.start()
-    host, port = first.get_host_and_port()
-    values = {"AWS_ENDPOINT_URL": f"http://{host}:{port}", "AWS_ACCESS_KEY_ID": "t", "AWS_SECRET_ACCESS_KEY": "t"}
+    values = {"AWS_ENDPOINT_URL": server.start(), "AWS_ACCESS_KEY_ID": "t", "AWS_SECRET_ACCESS_KEY": "t"}
     for name, value in {**values, "AWS_DEFAULT_REGION": "us-east-1", "AWS_MAX_ATTEMPTS": "1"}.items():
         monkeypatch.setenv(name, value)
     s3fs.S3FileSystem.clear_instance_cache()
     s3fs.S3FileSystem().mkdir("lasting")
-    first.stop()
+    server.stop()
     files = ObjectFiles("s3://lasting/prefix")
-    again = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)
-    timer = threading.Timer(0.6, again.start)
+    timer = threading.Timer(0.6, server.start)
     timer.start()
     try:
-        assert files.create("a.json", b"1")  # moto keeps its buckets within a process
+        assert files.create("a.json", b"1")
     finally:
         timer.join()
-        again.stop()
+        server.close()
     monkeypatch.setattr(objects, "WAITS", (0.01,))
     with pytest.raises(StoreUnavailable, match=r"s3://lasting/prefix.*cannot be written.*give the same command again"):
         files.replace("a.json", b"2")

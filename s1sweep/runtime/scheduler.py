@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from s1sweep.leases import Leases
 from s1sweep.planning import Stage
@@ -36,12 +37,15 @@ WATCHED = ("train", "decode")  # say from the start how far they are; others are
 
 @dataclass
 class _Live:
-    """A job that runs, and the work that it counts for. `stopping`: it was asked to make way."""
+    """A job that runs, and the work that it counts for. `before` is what an earlier attempt had said of itself;
+    `stopping`: it was asked to make way.
+    """
 
     group: Group
     handle: Handle
     work: str
     saved_step: int
+    before: Mapping[str, Any] | None = None
     stopping: bool = False
 
     @property
@@ -196,9 +200,11 @@ class Scheduler:
             if self._claim(group):
                 self._union.move(group.stages, "running")
                 self._clear(group)
+                first = next(iter(group.stages))
+                saved = self._store.saved_step(first) if waiting.preemptible else 0
+                before = self._store.progress(first)
                 handle = self._backend.submit(group.job(self._store.url), nodes if len(cluster.nodes) > 1 else ())
-                saved = self._store.saved_step(next(iter(group.stages))) if waiting.preemptible else 0
-                self._live[handle] = _Live(group, handle, self._pending.best(group).id, saved)
+                self._live[handle] = _Live(group, handle, self._pending.best(group).id, saved, before)
                 cluster.start(Running(waiting, nodes, now))
         for name, _ in self._actions.preempt:
             self._make_way(next(live for live in self._live.values() if live.group.id == name))
@@ -343,6 +349,7 @@ class Scheduler:
                 live.saved_step = step
                 cluster.update(replace(run, saved=now))
             said = self._store.progress(live.first)
+            said = None if said == live.before else said
             if said is None and (live.group.kind not in WATCHED or "://" in self._store.url):
                 continue  # says nothing, or where we do not see it
             patience = self._pending.best(live.group).placement.hang_after

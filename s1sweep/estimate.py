@@ -176,7 +176,7 @@ def node_of(placement: Placement, work: list[Work]) -> Node:
     """The placement's machines as one pool; what asks for more than there is is let in, since `run` refuses it."""
     cpus = placement.cpus or (os.cpu_count() or 1 if placement.ray_address is None else 1e6)
     largest = [max((getattr(job.request, name) for job in work), default=0.0) for name in ("cpus", "gpus")]
-    return Node(max(cpus, largest[0]), max(placement.gpus, largest[1]), placement.engines)
+    return Node(max(cpus, largest[0]), max(placement.gpus, largest[1]), placement.engines, gpu_kind=placement.gpu_kind)
 
 
 def loads_of(plan: Plan, stages: Mapping[str, Stage]) -> list[Load]:

@@ -62,7 +62,7 @@ def simulated(
             f"--gpus={gpus}, but placement={placement.name} gives no stage a GPU. Give placement=gpu, 8x80gb or "
             "another with gpus_per_engine and gpus_per_train_worker, or leave --gpus out."
         )
-    nodes = [node_of(placement, work)] if gpus is None else _nodes(gpus, gpus_per_node)
+    nodes = [node_of(placement, work)] if gpus is None else _nodes(gpus, gpus_per_node, placement.gpu_kind)
     cluster = Cluster(nodes)
     for job in work:
         if not cluster.possible(job.request):
@@ -109,12 +109,12 @@ def _short(number: float) -> str:
     return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
 
 
-def _nodes(gpus: int, per_node: int) -> list[Any]:
+def _nodes(gpus: int, per_node: int, kind: str | None) -> list[Any]:
     """Nodes with as many GPUs as asked for in all, and cores and engines that are never short."""
     from s1sweep.runtime.policy import Node
 
     sizes = [min(per_node, gpus - i * per_node) for i in range(ceil(gpus / per_node))]
-    return [Node(1e6, size, size, name=f"node{i:05}") for i, size in enumerate(sizes)]
+    return [Node(1e6, size, size, kind, f"node{i:05}") for i, size in enumerate(sizes)]
 
 
 def _lines(found: Mapping[str, Any]) -> list[str]:

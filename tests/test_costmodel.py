@@ -154,6 +154,7 @@ def test_simulate_the_testbeds_plan(root: Path) -> None:
     grid = ("-m", "data=random,diverse,longest,full", "task=tiny_calc,tiny_hard", "placement=gpu")
     grid = (*grid, "placement.price_per_gpu_hour=2")
     one, many = simulated(root, "--gpus", "1", *grid), simulated(root, "--gpus", "64", *grid)
+    assert simulated(root, "--gpus", "1", *grid, "placement.gpu_kind=H100")["makespan_hours"] == one["makespan_hours"]
     for found in (one, many):
         assert found["ratio"] >= 1 and found["lower_bound"]["bound"] <= found["makespan_hours"] + 1e-3
         assert found["cost"] == pytest.approx(2 * found["gpu_hours"], abs=0.2)

@@ -21,7 +21,7 @@ from tools import reference
 
 DOCS = ROOT / "docs"
 _COMMAND = re.compile(r"s1sweep (?:run|plan|inspect|doctor|prefetch) ((?:[^`#\n]|(?<=\S)#)+)")  # up to a comment
-_PLACEHOLDER = re.compile(r"[A-Z]{3,}|\.\.\.|--cfg|--force|mine|lab\b")
+_PLACEHOLDER = re.compile(r"[A-Z]{3,}|\.\.\.|\{|--cfg|--force|mine|lab\b")
 
 
 def commands() -> list[str]:

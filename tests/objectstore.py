@@ -18,7 +18,7 @@ from moto.server import ThreadedMotoServer
 server, port = None, 0
 for line in sys.stdin:
     if line == "start\\n":
-        server = ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)
+        server = ThreadedMotoServer(ip_address=sys.argv[1], port=port, verbose=False)
         server.start()
         port = server.get_host_and_port()[1]
     else:
@@ -34,9 +34,10 @@ class Server:
     raise at that.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, host: str) -> None:
+        self._host = host
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _CHILD],
+            [sys.executable, "-c", _CHILD, host],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -47,7 +48,7 @@ class Server:
         assert self._process.stdin and self._process.stdout
         self._process.stdin.write(f"{word}\n")
         self._process.stdin.flush()
-        return f"http://127.0.0.1:{int(self._process.stdout.readline())}"
+        return f"http://{self._host}:{int(self._process.stdout.readline())}"
 
     def start(self) -> str:
         """Listen; the address, which stays the same."""
@@ -62,11 +63,17 @@ class Server:
         self._process.wait()
 
 
-def moto() -> Server:
+def moto(host: str = "127.0.0.1") -> Server:
     for name in ("s3fs", "moto"):
         if importlib.util.find_spec(name) is None:
             pytest.skip(f"{name} is not installed: no S3 server")
-    return Server()
+    return Server(host)
+
+
+def access(address: str) -> dict[str, str]:
+    """The environment of those who use a server."""
+    keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
+    return {"AWS_ENDPOINT_URL": address, **keys}
 
 
 @pytest.fixture(scope="session")
@@ -81,8 +88,7 @@ def s3(s3_server: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
     """The URL of an empty store in a bucket of its own."""
     import s3fs
 
-    env = {"AWS_ENDPOINT_URL": s3_server, "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
-    for name, value in {**env, "AWS_DEFAULT_REGION": "us-east-1", "S1SWEEP_CACHE": str(tmp_path / "cache")}.items():
+    for name, value in {**access(s3_server), "S1SWEEP_CACHE": str(tmp_path / "cache")}.items():
         monkeypatch.setenv(name, value)
     s3fs.S3FileSystem.clear_instance_cache()
     bucket = f"bucket{next(_NUMBERS)}"

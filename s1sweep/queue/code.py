@@ -3,16 +3,20 @@
     code/<digest>/...             the package's files, and those of a project's own folders
     code/inputs/<digest>/<name>   small files that specs name: questions, rules, pools of one's own
 
-Workers find it first on their path. Knows files; not what is in them.
+Workers find it first on their path. Those of a store under a URL start as `python -m s1sweep.queue.code URL ...`, which
+brings it to their machine first. Knows files; not what is in them.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import s1sweep
 from s1sweep.identity import file_sha256
@@ -48,8 +52,15 @@ def thaw(store: Store, name: str) -> Path:
         local = store.files.local / "code" / name / path
         if not local.exists():
             local.parent.mkdir(parents=True, exist_ok=True)
-            local.write_bytes(store.files.read(f"code/{name}/{path}") or b"")
+            part = local.with_name(f".{local.name}.{uuid4().hex}")  # several workers may bring it at once
+            part.write_bytes(store.files.read(f"code/{name}/{path}") or b"")
+            part.replace(local)
     return store.files.local / "code" / name
+
+
+def place(store: Store, name: str) -> str:
+    """Where workers find it: a folder that all machines see, or the URL of one that each brings to itself."""
+    return f"{store.url}/code/{name}" if "://" in store.url else str(thaw(store, name))
 
 
 def freeze_inputs(store: Store, stage: Stage) -> Stage:
@@ -85,3 +96,11 @@ def _files(folder: Path) -> Iterator[tuple[str, Path]]:
             yield from ((f"{path.name}/{rest}", file) for rest, file in _files(path))
         elif path.is_file():
             yield path.name, path
+
+
+if __name__ == "__main__":
+    where, *rest = sys.argv[1:]
+    url, _, name = where.rpartition("/code/")
+    first = str(thaw(Store(url), name))
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (first, os.environ.get("PYTHONPATH"))))
+    os.execv(sys.executable, [sys.executable, *rest])

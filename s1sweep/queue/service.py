@@ -17,7 +17,7 @@ from dataclasses import asdict, replace
 from s1sweep.errors import StoreUnavailable, UserError
 from s1sweep.leases import Leases
 from s1sweep.planning import Stage
-from s1sweep.queue.code import thaw
+from s1sweep.queue.code import place
 from s1sweep.queue.feasible import credentials
 from s1sweep.queue.submission import Standing, State, Submission, Submissions
 from s1sweep.runtime.backend import Backend
@@ -143,7 +143,7 @@ class Service:
             user=submission.user,
             priority=standing.priority,
             submitted=submission.submitted,
-            code=str(thaw(self._store, submission.code)) if submission.code else None,
+            code=place(self._store, submission.code) if submission.code else None,
             paused=standing.paused,
         )
         self._scheduler.add(work)
@@ -195,6 +195,7 @@ class Service:
             failed={stage: outcome.message for stage, outcome in sorted(progress.failed.items())},
             blocked=len(progress.blocked),
             gpu_seconds=round(before.gpu_seconds + self._scheduler.spent[name], 3),
+            lost_seconds=round(before.lost_seconds + self._scheduler.lost[name], 3),
             why=self._scheduler.why(name),
             began=before.began,
             had=before.had,

@@ -96,7 +96,8 @@ class Standing:
 class State:
     """What the service says of a submission, in numbers of stages. `done` counts those that were there before;
     `failed` has a message for each, `why` says for each waiting job what it waits for, `by` who cancelled. It was
-    taken up at `began`, with `had` stages done.
+    taken up at `began`, with `had` stages done. Of its GPU-seconds, `lost_seconds` came to nothing: attempts that did
+    not end well, from what they had saved.
     """
 
     phase: Phase = "queued"
@@ -107,6 +108,7 @@ class State:
     failed: Mapping[str, str] = field(default_factory=dict)
     blocked: int = 0
     gpu_seconds: float = 0.0
+    lost_seconds: float = 0.0
     why: Mapping[str, str] = field(default_factory=dict)
     by: str | None = None
     began: float = 0.0

@@ -61,6 +61,7 @@ def row(queue: Submissions, submission: Submission, now: float) -> dict[str, Any
         "failed": dict(state.failed),
         "blocked": state.blocked,
         "gpu_hours": round(state.gpu_seconds / 3600, 4),
+        "lost_gpu_hours": round(state.lost_seconds / 3600, 4),
         "seconds_left": round(left / pace) if pace and phase == "running" else None,
         "why": dict(state.why),
         "tracking": queue.published(submission.id) or [],
@@ -80,7 +81,7 @@ def table(found: Mapping[str, Any]) -> RenderableType:
             f"{r['done']}/{r['stages']}",
             str(len(r["running"])),
             str(len(r["failed"]) + r["blocked"] or ""),
-            f"{r['gpu_hours']:.2f}",
+            f"{r['gpu_hours']:.2f}" + (f" ({r['lost_gpu_hours']:.2f} lost)" if r["lost_gpu_hours"] >= 0.005 else ""),
             _clock(r["seconds_left"]),
         )
     parts.append(shown if found["submissions"] else Text("The queue is empty."))

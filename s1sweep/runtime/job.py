@@ -63,7 +63,7 @@ class Resources:
 class Job:
     """Stages that run together in one worker: one training, one grading, or all that one engine session serves.
 
-    `code` is a folder that comes first on the worker's path.
+    `code` is a folder that comes first on the worker's path, or the URL of one that is to be brought first.
     """
 
     id: str

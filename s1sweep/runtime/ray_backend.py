@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import functools
 import os
+import shlex
 import shutil
 import signal
+import sys
 import tempfile
 import threading
 import uuid
@@ -17,6 +19,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
+
+import psutil
 
 from s1sweep.runtime import preemption
 from s1sweep.runtime.backend import Handle, lost
@@ -223,6 +227,8 @@ class RayBackend:
 
 def _runtime_env(code: str) -> dict[str, Any]:
     """Frozen code comes before what is installed, in processes of its own."""
+    if "://" in code:  # no folder that all machines see: each worker starts by bringing it
+        return {"py_executable": shlex.join([sys.executable, "-m", "s1sweep.queue.code", code])}
     path = os.pathsep.join(part for part in (code, os.environ.get("PYTHONPATH", "")) if part)
     return {"env_vars": {"PYTHONPATH": path}}
 
@@ -293,6 +299,7 @@ def _torch_config(backend: str) -> Any:
 
     class Backend(_TorchBackend):
         def on_start(self, worker_group: Any, backend_config: Any) -> None:
+            worker_group.execute(_meet)
             super().on_start(worker_group, backend_config)
             worker_group.execute(_mind)
 
@@ -306,6 +313,16 @@ def _torch_config(backend: str) -> Any:
 
 def _mind() -> None:
     preemption.mind()
+
+
+def _meet() -> None:
+    """Have Gloo listen where Ray does: it goes by the host's name, which on many machines means 127.0.0.1."""
+    import ray
+
+    here = ray.util.get_node_ip_address()
+    for name, addresses in psutil.net_if_addrs().items():
+        if here in (address.address for address in addresses):
+            os.environ.setdefault("GLOO_SOCKET_IFNAME", name)
 
 
 def _rank(loop: dict[str, Any]) -> None:

@@ -87,6 +87,7 @@ class Scheduler:
         self._actions: Actions | None = None
         self.fleet = Fleet(backend)
         self.spent: defaultdict[str, float] = defaultdict(float)  # GPU-seconds of ended jobs by work
+        self.lost: defaultdict[str, float] = defaultdict(float)  # those of them that came to nothing
 
     # --- works
 
@@ -229,7 +230,7 @@ class Scheduler:
     def _cancel(self, live: _Live) -> None:
         """Stop a job at once. What somebody needs of it waits again."""
         self._backend.cancel(live.handle)
-        self._ended(live)
+        self._ended(live, lost=True)
         if live.group.shard is None:
             self._wait_again(live.group.stages)
         elif any(name in self._union for name in live.group.stages):
@@ -257,14 +258,17 @@ class Scheduler:
 
     # --- how jobs end
 
-    def _ended(self, live: _Live) -> Running:
-        """A job holds nothing any more. The leases of a shard are those of its session, which goes on."""
+    def _ended(self, live: _Live, lost: bool) -> Running:
+        """A job holds nothing any more. If `lost`, what it did since it last saved is gone. The leases of a shard are
+        those of its session, which goes on.
+        """
         del self._live[live.handle]
         self._watchdog.ended(live.group.id)
         run, now = self.fleet.cluster.end(live.group.id), time.time()
         used = self._width(run) * (now - run.started)
         self._ledger.charge(run.job.user, used, now)
         self.spent[live.work] += used
+        self.lost[live.work] += run.lost(now, self._width(run)) if lost else 0.0
         self._clear(live.group)
         if self._leases and live.group.shard is None:
             self._leases.drop(live.group.stages)
@@ -276,7 +280,7 @@ class Scheduler:
         if live.group.shard is None:
             for outcome in outcomes:
                 ready += self._conclude(live, outcome)
-        self.fleet.ended(self._ended(live), lost)
+        self.fleet.ended(self._ended(live, not all(outcome.ok for outcome in outcomes)), lost)
         if live.group.shard is not None:
             self._wait_again(self._pending.through(live.group))
         self._put(ready)

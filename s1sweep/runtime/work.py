@@ -22,7 +22,7 @@ Where = Literal["waiting", "running", "done", "failed", "blocked"]
 class Work:
     """Stages to run, inputs first, for a user. Inputs that are not among them are finished.
 
-    `standing` are failures that are not to be tried again. `code` is a folder that comes first on the workers' path.
+    `standing` are failures that are not to be tried again. `code` is what workers run with (`Job.code`).
     `expected` says how many seconds a stage will take, where that is known. `priority` and `paused` may change.
     """
 

@@ -185,6 +185,7 @@ async def serve(
         for asks in units:
             memo = Memo(engine, stored, tally)
             await asyncio.gather(*(_case(ask, memo, chat, ended) for ask in asks))
+            memo.close()
             done_units += 1
 
     working = asyncio.gather(*(work() for _ in range(min(UNITS, total))))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from array import array
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -20,6 +20,16 @@ from s1sweep.identity import digest
 
 BLOCK = 64  # tokens a sampled trace advances at a time; part of what its seeds mean, so never change it
 GREEDY_BLOCK = 512  # most tokens a greedy trace advances at a time: what a killed worker may lose of it
+
+
+_IDS: list[int] = []
+
+
+def _one_of_each(token_ids: Sequence[int]) -> Iterable[int]:
+    """The same ids, each one object wherever it stands: streams, and what goes on from them, then share them."""
+    if (most := max(token_ids, default=-1)) >= len(_IDS):
+        _IDS.extend(range(len(_IDS), most + 1))
+    return map(_IDS.__getitem__, token_ids)
 
 
 @dataclass(frozen=True)
@@ -91,7 +101,7 @@ class Trace:
     def __init__(self, memo: Memo, stream: Stream) -> None:
         self._memo = memo
         self._stream = stream
-        self._tokens = array("I")
+        self._tokens: tuple[int, ...] = ()
         self._ended: Literal["stop", "context"] | None = None
         self._stop_id: int | None = None
         self._wanted = 0
@@ -107,8 +117,8 @@ class Trace:
                 self._extending = asyncio.ensure_future(self._extend())
             await self._extending
         if len(self._tokens) < n:
-            return Cut(tuple(self._tokens), self._ended, self._stop_id)
-        return Cut(tuple(self._tokens[:n]), None)
+            return Cut(self._tokens, self._ended, self._stop_id)
+        return Cut(self._tokens[:n], None)
 
     def cost(self, n: int) -> int:
         """Tokens decoded for a reader of the first `n` if it were the only one, the stop included."""
@@ -128,7 +138,7 @@ class Trace:
             tally.prefilled += block.prefilled
             if self._tape:
                 self._tape.add(block)
-        self._tokens.extend(block.token_ids)
+        self._tokens = (*self._tokens, *_one_of_each(block.token_ids))
         if block.finish != "length":
             self._ended, self._stop_id = block.finish, block.stop_id
             self._tape = None
@@ -140,7 +150,7 @@ class Trace:
             sampling = replace(sampling, seed=stream.seed(done // BLOCK))
         if done:
             sampling = replace(sampling, min_tokens=0)
-        return await self._memo.engine.generate((*stream.prefix, *self._tokens), want, stream.stop_ids, sampling)
+        return await self._memo.engine.generate(stream.prefix + self._tokens, want, stream.stop_ids, sampling)
 
 
 class Memo:
@@ -151,6 +161,10 @@ class Memo:
         self.segments = segments
         self.tally = tally or Tally()
         self._traces: dict[Stream, Trace] = {}
+
+    def close(self) -> None:
+        """Let go of the traces: they know their memo, so that only the collector would find them, and late."""
+        self._traces.clear()
 
     def trace(self, stream: Stream) -> Trace:
         found = self._traces.get(stream)

@@ -35,6 +35,7 @@ def resources(placement: Placement, root: Path) -> Resources:
         gpus_per_engine=placement.gpus_per_engine,
         kv_cache_mb=placement.kv_cache_mb,
         traces=str(root / "traces"),
+        endpoint=placement.endpoint,
     )
 
 

@@ -15,7 +15,7 @@ from .arrays import Floats
 
 MOST = 0.5  # of its capital that a bet may risk
 BETS = np.geomspace(0.02, 2.0, 12)  # constant bets, each with its share of the capital: no variance need be guessed
-STEPS = 50  # of bisection: bounds to 1e-15
+STEPS = 36  # of bisection: bounds to 2e-11
 _ROUNDING = 1e-9
 
 

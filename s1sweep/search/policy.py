@@ -25,8 +25,9 @@ class Options:
     """`hydra.sweeper` of `hydra/sweeper=sequential`. Raises UserError on values that cannot be.
 
     `token_budget` is in decoded tokens, `half_width` in points of accuracy; null leaves either out. `alpha` is for all
-    that a search says together. The first round asks `first` questions of each arm; after a round an arm has `growth`
-    times as many. `drop_beaten` stops arms that are surely worse than another. `seed` orders the questions.
+    that a search says together. A round asks `first` questions of each arm, or, where that is more, as many as make
+    what it was asked `growth` times as many. `drop_beaten` stops arms that are surely worse than another. `seed` orders
+    the questions.
     """
 
     token_budget: float | None = None
@@ -127,7 +128,7 @@ def next_round(asked: int, most: int, options: Options, last: tuple[int, int] | 
     `asked` is how many they have been asked, `most` how many the largest population has, `last` the questions and
     tokens of the round before. A round that is not expected to fit is made smaller, but not smaller than `first`.
     """
-    wanted = min(most, max(options.first, math.ceil(asked * options.growth))) - asked
+    wanted = min(most - asked, max(options.first, math.ceil(asked * (options.growth - 1))))
     if options.token_budget is None or last is None:
         return wanted
     questions, tokens = last

@@ -34,6 +34,8 @@ def confidence_sequence(scores: ArrayLike, population: int, alpha: float) -> tup
         raise ValueError(f"alpha={alpha} is not between 0 and 1")
     if len(x) and not (x.min() >= 0 and x.max() <= 1):
         raise ValueError(f"scores are from {x.min()} to {x.max()}, not within [0, 1]")
+    if len(x) == population:
+        return float(x.mean()), float(x.mean())
     low, high = _lowest(x, population, alpha), 1 - _lowest(1 - x, population, alpha)
     # With probability alpha at most every mean is out; then the bounds have crossed, and the gap is given.
     return min(low, high), max(low, high)

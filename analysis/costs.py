@@ -6,7 +6,7 @@ Knows records; not prices, and not how they are shown.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,6 +90,18 @@ def costs(store: Store, found: Records) -> Costs:
         if kind in kinds
     )
     return Costs({PURPOSES[p]: purposes[p] for p in PURPOSES if purposes[p]}, **sums, spent=spent)
+
+
+def decoded_by(store: Store, stages: Iterable[str]) -> int:
+    """Distinct tokens that the sessions of some decode stages made, or found stored: the same with any number of
+    engines, and whether or not another sweep had made some of them. A stage without a record counts for nothing.
+    """
+    sessions: dict[Any, int] = {}
+    for record in filter(None, map(store.record, stages)):
+        cost, key = record["provenance"]["cost"], _session(record)
+        found = int(cost.get("decoded_tokens", 0)) + int(cost.get("reused_tokens", 0))
+        sessions[key] = max(sessions.get(key, 0), found)
+    return sum(sessions.values())
 
 
 def _kind(stage: str) -> str:

@@ -44,7 +44,7 @@ def columns(cells: Sequence[CellResult]) -> list[Column]:
     """What tells the cells apart, `task` first. Task and extrapolation are one column each, whatever was given."""
     names = varying_axes(cells)
     texts = {"task": [task_label(cell) for cell in cells]}
-    covered = {"task.name", "task.limit"}
+    covered = {"task.name", "task.limit", "task.draw", "task.draw_seed"}
     if len({task_label(cell) for cell in cells}) == len({axis_value(cell, "task.path") for cell in cells}):
         covered.add("task.path")
     if any(name.startswith("extrapolation.") for name in names):
@@ -153,7 +153,11 @@ def arm_label(which: Arm, among: Sequence[Arm] = ()) -> str:
 
 def task_label(cell: CellResult) -> str:
     task = cell.spec["task"]
-    return f"{task['name']} (first {task['limit']})" if task["limit"] else str(task["name"])
+    parts = [f"first {task['limit']}"] if task["limit"] else []
+    if task.get("draw"):  # other questions: as another task
+        order = f" of order {task['draw_seed']}" if task["draw_seed"] else ""
+        parts.append("draw {}-{}".format(*task["draw"]) + order)
+    return f"{task['name']} ({', '.join(parts)})" if parts else str(task["name"])
 
 
 def arm_order(which: Arm) -> tuple[Any, ...]:

@@ -9,7 +9,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeGuard
 
 from s1sweep.errors import SweepFailed
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from s1sweep.estimate import Estimate
+    from s1sweep.search import Outcome
     from s1sweep.session import Session
     from s1sweep.store import Sweep
 
@@ -46,7 +47,9 @@ class PlanSummary:
 
 @dataclass(frozen=True)
 class Finished:
-    """A run whose stages are all done. `links` says where its W&B runs are, or how to sync them."""
+    """A run whose stages are all done. `links` says where its W&B runs are, or how to sync them; `search` is what a
+    searching sweeper found, as docs/search.md has it.
+    """
 
     sweep: str
     root: Path
@@ -54,6 +57,7 @@ class Finished:
     executed: int
     reused: int
     links: tuple[str, ...]
+    search: dict[str, Any] | None = None
 
     def results(self, rows: Rows | None = "cells") -> pd.DataFrame:
         """The sweep's tidy frame, of cells or of readouts; None gives both."""
@@ -91,12 +95,15 @@ def run(*overrides: str, retry_failed: bool = False, force: str | None = None, *
 
     command = arguments(overrides, fields)
     with Session(command=command, run=True, retry_failed=retry_failed, force=force) as session:
-        _compose(command, session)
+        outcome = _compose(command, session)
         assert session.config is not None
+        found = outcome.keep(session.sweep) if is_search(outcome) else None
         links = tuple(tracking.publish(session.sweep, session.config.tracking))
         refuse_failed(session, "run(..., retry_failed=True)")
         return Finished(
-            session.sweep.name, session.store.root, len(session.plan.cells), session.executed, reused(session), links
+            *(session.sweep.name, session.store.root, len(session.plan.cells), session.executed, reused(session)),
+            links,
+            found,
         )
 
 
@@ -152,10 +159,18 @@ def refuse_failed(session: Session, again: str) -> None:
     raise SweepFailed("\n".join(lines), {name: outcome.message for name, outcome in session.failed.items()})
 
 
-def _compose(command: Sequence[str], session: Session) -> None:
+def is_search(outcome: Any) -> TypeGuard[Outcome]:
+    """Whether what a sweeper returned is a search's outcome."""
+    from s1sweep.search import Outcome
+
+    return isinstance(outcome, Outcome)
+
+
+def _compose(command: Sequence[str], session: Session) -> Any:
     from s1sweep.compose import multirun
     from s1sweep.errors import UserError
 
-    multirun(command, session)
+    outcome = multirun(command, session)
     if session.config is None:
         raise UserError(f"{' '.join(command)} plans no cell: --cfg and --info are for the command line.")
+    return outcome

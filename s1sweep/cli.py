@@ -73,10 +73,10 @@ def run(overrides: Sequence[str], retry_failed: bool, force: str | None) -> None
     from s1sweep.session import Session
 
     with Session(command=tuple(overrides), run=True, retry_failed=retry_failed, force=force) as session:
-        multirun(overrides, session)
+        outcome = multirun(overrides, session)
         if session.config is None:
             return  # --cfg and --info only show
-        _after_run(session)
+        _after_run(session, outcome)
 
 
 @main.command(context_settings=HYDRA)
@@ -88,7 +88,7 @@ def plan(overrides: Sequence[str], as_json: bool) -> None:
     from s1sweep.session import Session
 
     with Session(command=tuple(overrides), run=False) as session:
-        multirun(overrides, session)
+        outcome = multirun(overrides, session)
         if session.config is None:
             return
         shown = api.summary(session)
@@ -96,6 +96,8 @@ def plan(overrides: Sequence[str], as_json: bool) -> None:
         click.echo(json.dumps(shown.as_json(), indent=1))
     else:
         _print_plan(shown, session)
+        if api.is_search(outcome):
+            click.echo("A search: this is its first round. Each further one depends on what those before have shown.")
 
 
 @main.command()
@@ -112,7 +114,7 @@ def results(
     """The table of a sweep, by default the newest."""
     from s1sweep.analysis import clean as without
     from s1sweep.analysis import results as found
-    from s1sweep.analysis import tables
+    from s1sweep.analysis import searched, tables
     from s1sweep.store import Store
 
     store = Store(root)
@@ -136,6 +138,8 @@ def results(
         click.echo(tables.csv_text(cells, kept), nl=False)
     else:
         tables.show(cells, clean=kept, store=store)
+        if outcome := searched.read(store.sweep(sweep)):
+            searched.show(outcome)
 
 
 @main.command()
@@ -366,16 +370,18 @@ def _print_plan(shown: api.PlanSummary, session: Any) -> None:
     console.print(f"Store: {session.store.url}", style="dim")
 
 
-def _after_run(session: Any) -> None:
+def _after_run(session: Any, outcome: Any) -> None:
     """Tables, links and failures; raises SweepFailed if a stage failed."""
     from s1sweep import tracking
     from s1sweep.analysis import results as found
-    from s1sweep.analysis import tables
+    from s1sweep.analysis import searched, tables
 
     sweep = session.sweep
     keys = {cell.key for cell in session.plan.cells}
     cells = [cell for cell in found.cells(sweep) if cell.key in keys]
     tables.show(cells, store=session.store)
+    if api.is_search(outcome):
+        searched.show(outcome.keep(sweep))
     click.echo(f"Sweep {sweep.name}: {len(cells)} cells, {session.executed} stages run, {api.reused(session)} reused.")
     for line in tracking.publish(sweep, session.config.tracking):
         click.echo(line)

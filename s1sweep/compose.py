@@ -30,10 +30,12 @@ from pydantic import ValidationError
 from s1sweep import grids, project, typos
 from s1sweep.composer import Composer, refuse_nameless
 from s1sweep.errors import SweepFailed, UserError, nearest
+from s1sweep.planning import Cell
 from s1sweep.spec import CellConfig
 from s1sweep.spec.launch import LaunchConfig
 
 CONF = Path(__file__).parent / "conf"
+SEQUENTIAL = ("token_budget", "half_width", "alpha", "first", "growth", "drop_beaten", "seed")
 
 
 @dataclass(frozen=True)
@@ -42,16 +44,18 @@ class CellReturn:
 
     objective: float | None
     error: str | None
+    cell: Cell | None = None  # as it was planned
 
 
 Handler = Callable[[Sequence[CellConfig]], Sequence[CellReturn]]
 _handler: Handler | None = None
 
 
-def multirun(arguments: Sequence[str], handler: Handler) -> None:
+def multirun(arguments: Sequence[str], handler: Handler) -> Any:
     """Run Hydra on a command line's arguments; each batch of cells goes to `handler`. Raises UserError on bad input.
 
-    Hydra's own flags work (-m, --cfg, --info, --config-dir, hydra/sweeper=...).
+    Hydra's own flags work (-m, --cfg, --info, --config-dir, hydra/sweeper=...). Gives what the sweeper returns: of a
+    search its outcome.
     """
     global _handler
     parsed = _parser().parse_args(list(arguments))
@@ -71,7 +75,8 @@ def multirun(arguments: Sequence[str], handler: Handler) -> None:
                 overrides = _fields_with_their_choices(overrides)
             else:
                 _refuse_sweeps(overrides)
-            hydra.multirun(name, lambda _: None, overrides, with_log_configuration=False)
+            return hydra.multirun(name, lambda _: None, overrides, with_log_configuration=False)
+        return None
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(_explain(error, hydra.config_loader, name, folders)) from error
     finally:
@@ -181,12 +186,17 @@ def _fields_with_their_choices(overrides: Sequence[str]) -> list[str]:
     ]
 
 
+def answers(configs: Sequence[CellConfig]) -> Sequence[CellReturn]:
+    """What the session at work says of some cells, when they have run."""
+    assert _handler is not None, "the s1sweep launcher and sweepers run under `s1sweep run` and `s1sweep plan`"
+    return _handler(configs)
+
+
 def launch(composer: Composer, batch: Sequence[Sequence[str]]) -> list[JobReturn]:
     """What the Launcher plugin does: all cells of a batch to the handler, each answer as Hydra wants it."""
-    assert _handler is not None, "the s1sweep launcher runs under `s1sweep run` and `s1sweep plan`"
     configs = [composer.cell(overrides) for overrides in batch]
     returns = []
-    for overrides, answer in zip(batch, _handler(configs), strict=True):
+    for overrides, answer in zip(batch, answers(configs), strict=True):
         job = JobReturn()
         job.overrides = list(overrides)
         job.status = JobStatus.COMPLETED if answer.error is None else JobStatus.FAILED
@@ -310,7 +320,10 @@ def _explain(error: Exception, loader: ConfigLoader, name: str, folders: Sequenc
         text += f"\n{str(cause).strip()}"
     text = "\n".join(line for line in text.splitlines() if line.strip() and not line.strip().startswith("object_type"))
     key = re.search(r"Could not override '([^']+)'", text)
-    if key:
+    if key and key.group(1).startswith("hydra.sweeper."):
+        text += f"\nFields of hydra/sweeper=sequential: {', '.join(SEQUENTIAL)}."
+        text += nearest(key.group(1).removeprefix("hydra.sweeper."), SEQUENTIAL)
+    elif key:
         valid = sorted(_keys(OmegaConf.to_container(loader.load_configuration(name, [], RunMode.RUN), resolve=False)))
         text += typos.unknown_key(key.group(1), valid, folders)
     choice = re.search(r"Could not find '([^']+)/([^'/]+)'", text)

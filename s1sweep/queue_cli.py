@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from s1sweep import api
 from s1sweep.errors import UserError
 
 ROOT = click.option(
@@ -39,9 +40,14 @@ def submit(overrides: Sequence[str], level: int, retry_failed: bool, as_json: bo
     from s1sweep.session import Session
 
     with Session(command=tuple(overrides), run=False) as session:
-        multirun(overrides, session)
+        outcome = multirun(overrides, session)
         if session.config is None:
             return  # --cfg and --info only show
+        if api.is_search(outcome):
+            raise UserError(
+                "hydra/sweeper=sequential decides by results while it runs, and `submit` freezes a plan. Give it to "
+                "`s1sweep run`, on a placement of its own."
+            )
         session.check()
         found = enter(session.sweep, session.plan, session.config, tuple(overrides), level, retry_failed)
         found["notes"] += session.train_notes()

@@ -85,7 +85,7 @@ class Session:
         cells = [self.plan.add(pins.pinned(config.cell, known, once), axes_of(config)) for config in configs]
         self._missing = None
         if not self.run:
-            return [CellReturn(None, None) for _ in cells]
+            return [CellReturn(None, None, cell) for cell in cells]
         self.check()
         self._served()
         self._keys()
@@ -258,8 +258,9 @@ class Session:
         record = self.store.record(cell.stages["grade"])
         if record is None:
             stopped = [name for name in cell.stages.values() if name in self.failed]
-            return CellReturn(None, f"{stopped[0]} failed: {self.failed[stopped[0]].message}" if stopped else "not run")
-        return CellReturn(float(record["result"]["summary"][objective]), None)
+            why = f"{stopped[0]} failed: {self.failed[stopped[0]].message}" if stopped else "not run"
+            return CellReturn(None, why, cell)
+        return CellReturn(float(record["result"]["summary"][objective]), None, cell)
 
 
 def _check_training(config: CellConfig) -> None:

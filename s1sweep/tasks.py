@@ -61,23 +61,38 @@ def task_content(task: TaskSpec) -> str:
 
 
 def questions(task: TaskSpec) -> list[Question]:
-    """The task's questions in the order of its rows, cut to `task.limit`.
+    """The task's questions in the order of its rows, cut to `task.limit`; with `task.draw` those, in the drawn order.
 
     Raises UserError on a malformed row, naming it, and where a hub task is not here and cannot be fetched.
     """
     content = "" if task.lm_eval is not None else task_content(task)
-    return list(_questions(_whole(task), content))[: task.limit]
+    found = list(_questions(_whole(task), content))[: task.limit]
+    if task.draw is None:
+        return found
+    drawn = sorted(found, key=lambda question: _rank(question, task.draw_seed))[slice(*task.draw)]
+    if not drawn:
+        raise UserError(
+            f"task.draw={list(task.draw)} holds no question: {_place(task)} has {len(found)}. Give a smaller task.draw."
+        )
+    return drawn
+
+
+def _rank(question: Question, seed: int) -> bytes:
+    return hashlib.sha256(f"draw/{seed}/{question.id}".encode()).digest()
 
 
 def _whole(task: TaskSpec) -> str:
-    return task.model_copy(update={"limit": None, "grader": None}).model_dump_json()
+    """What stands for all of a task's questions."""
+    part = {"limit": None, "draw": None, "draw_seed": 0, "grader": None}
+    return task.model_copy(update=part).model_dump_json()
 
 
 def question_count(task: TaskSpec) -> int:
     """How many questions are asked; of a hub task what its spec says, so that a plan needs no network."""
     if task.hub is None:
         return len(questions(task))
-    return min(n for n in (task.size, task.limit) if n is not None)
+    whole = min(n for n in (task.size, task.limit) if n is not None)
+    return whole if task.draw is None else len(range(whole)[slice(*task.draw)])
 
 
 def asked(task: TaskSpec | RowsSpec, inputs: Mapping[str, Path]) -> list[Question]:

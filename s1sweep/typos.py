@@ -25,7 +25,7 @@ def choices(folders: Sequence[Path], group: str) -> list[str]:
     """The choices of a group; of `group@package` too. Hydra's own sweepers are named, as far as they are ours."""
     name = group.partition("@")[0]
     if name in _HYDRA:
-        return ["basic", "s1sweep"]
+        return ["basic", "s1sweep", "sequential"]
     return sorted({path.stem for folder in folders for path in (folder / name).glob("*.yaml")})
 
 

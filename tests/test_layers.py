@@ -46,7 +46,7 @@ LAYERS = [
     ],
     ["s1sweep.tracking"],
     ["s1sweep.analysis.wandb_report", "s1sweep.analysis.wandb_save", "s1sweep.queue.mirror"],
-    ["s1sweep.session"],
+    ["s1sweep.session", "s1sweep.search"],
     ["s1sweep.doctor"],
     ["s1sweep.api"],
     ["s1sweep.options", "s1sweep.completion"],

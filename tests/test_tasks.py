@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from s1sweep.axes import axes_of
@@ -156,3 +157,64 @@ def test_a_mistake_in_a_task_is_named(override: str, word: str) -> None:
     with pytest.raises(UserError, match="task") as error:
         task("task=file", "task.name=mine", "task.path=mine.jsonl", "task.grader=math", override)
     assert word in str(error.value)
+
+
+# --- drawn questions
+
+
+CALC = cache(lambda: task("task=tiny_calc"))
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(0, 3), st.integers(1, 39), st.integers(40, 80))
+def test_draws_are_parts_of_one_random_order(seed: int, cut: int, end: int) -> None:
+    whole = CALC()
+
+    def drawn(*part: int) -> list[str]:
+        return [q.id for q in questions(whole.model_copy(update={"draw": part, "draw_seed": seed}))]
+
+    assert drawn(0, cut) + drawn(cut, end) == drawn(0, end)
+    everything = drawn(0, 80)
+    assert sorted(everything) == sorted(q.id for q in questions(whole)) != everything
+    other = whole.model_copy(update={"draw": (0, 80), "draw_seed": seed + 1})
+    assert everything != [q.id for q in questions(other)]
+
+
+def test_a_draw_knows_ids_and_not_the_order_of_rows(tmp_path: Path) -> None:
+    rows = [{"id": f"q{i}", "question": f"{i}?", "answer": str(i)} for i in range(40)]
+    one = of(rows, tmp_path / "a.jsonl", draw=(5, 15))
+    other = of(rows[::-1], tmp_path / "b.jsonl", draw=(5, 15))
+    assert questions(one) == questions(other) and len(questions(one)) == question_count(one) == 10
+    first = of(rows, tmp_path / "a.jsonl", draw=(0, 99), limit=7)  # the limit comes before
+    assert {q.id for q in questions(first)} == {f"q{i}" for i in range(7)}
+
+
+def test_a_draw_counts_without_the_questions_and_leaves_other_ids_alone() -> None:
+    aime = task("task=aime24")
+    counts = {(0, 10): 10, (10, 25): 15, (25, 40): 5, (30, 40): 0}
+    for draw, count in counts.items():
+        assert question_count(aime.model_copy(update={"draw": draw})) == count
+    plans = [
+        compose("train=none", "task=tiny_calc", *more)[0] for more in ([], ["task.draw=[0,8]"], ["task.draw=null"])
+    ]
+    ids = [Plan().add(config.cell, axes_of(config)).stages["decode"] for config in plans]
+    assert ids[0] == ids[2] != ids[1]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["task.draw=[8,8]"], "holds no question"),
+        (["task.draw=[-1,8]"], "greater than or equal to 0"),
+        (["task.draw=8"], "task.draw"),
+        (["task.draw_seed=1"], "give draw too"),
+    ],
+)
+def test_a_draw_that_can_be_none_is_refused(overrides: list[str], words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        task("task=tiny_calc", *overrides)
+
+
+def test_a_draw_beyond_the_task_is_refused() -> None:
+    with pytest.raises(UserError, match=r"task.draw=\[80, 90\] holds no question: .* has 80"):
+        questions(task("task=tiny_calc", "task.draw=[80,90]"))

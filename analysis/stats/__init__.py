@@ -10,6 +10,7 @@ from .best import Best, Choice, best_of_curve, chosen_on_dev
 from .bootstrap import Estimate, bootstrap_curve, curve_intervals, paired_bca, paired_bootstrap
 from .power import minimum_detectable, questions_needed
 from .runs import Contrast, contrast_runs
+from .sequence import confidence_sequence, exceeds
 from .tests import Equivalence, benjamini_hochberg, equivalent, equivalent_to_published, holm, mcnemar_exact, sign_flip
 
 __all__ = [
@@ -22,10 +23,12 @@ __all__ = [
     "best_of_curve",
     "bootstrap_curve",
     "chosen_on_dev",
+    "confidence_sequence",
     "contrast_runs",
     "curve_intervals",
     "equivalent",
     "equivalent_to_published",
+    "exceeds",
     "holm",
     "mcnemar_exact",
     "minimum_detectable",

@@ -6,7 +6,7 @@ module is in sys.modules, so dataclasses here must not need `from __future__ imp
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Optional
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn
@@ -24,6 +24,18 @@ class S1SweepLauncherConf:
 @dataclass
 class S1SweeperConf:
     _target_: str = "hydra_plugins.s1sweep.S1Sweeper"
+
+
+@dataclass
+class SequentialConf:  # its fields are those of s1sweep.search.policy.Options, where they are explained
+    _target_: str = "hydra_plugins.s1sweep.Sequential"
+    token_budget: Optional[float] = None  # noqa: UP045, OmegaConf reads it
+    half_width: Optional[float] = 2.0  # noqa: UP045
+    alpha: float = 0.05
+    first: int = 32
+    growth: float = 1.5
+    drop_beaten: bool = True
+    seed: int = 0
 
 
 class S1SweepLauncher(Launcher):
@@ -58,5 +70,22 @@ class S1Sweeper(Sweeper):
         return self._launcher.launch(batch, initial_job_idx=0)
 
 
+class Sequential(S1Sweeper):
+    """The same grid, asked in rounds until enough is known of each cell or the token budget is spent."""
+
+    def __init__(self, **options: Any) -> None:
+        self._options = options
+
+    def sweep(self, arguments: list[str]) -> Any:
+        from s1sweep.compose import answers, expand
+        from s1sweep.composer import Composer
+        from s1sweep.search import Options, search
+
+        options = Options(**self._options)
+        loader = self._context.config_loader
+        return search(expand(arguments, loader, self._config), Composer(loader, self._config).cell, answers, options)
+
+
 ConfigStore.instance().store(group="hydra/launcher", name="s1sweep", node=S1SweepLauncherConf, provider="s1sweep")
 ConfigStore.instance().store(group="hydra/sweeper", name="s1sweep", node=S1SweeperConf, provider="s1sweep")
+ConfigStore.instance().store(group="hydra/sweeper", name="sequential", node=SequentialConf, provider="s1sweep")

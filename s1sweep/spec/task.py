@@ -18,7 +18,8 @@ class TaskSpec(Spec):
     `columns` says which column holds a question's `id`, `question`, `answer`, `choices` and `domain`; what is not named
     has its own name. A list of columns for `choices` begins with the right one. `where` keeps the rows whose column has
     one of the values; `answer_after` keeps of an answer what follows the last such mark. `choices_seed` shuffles the
-    choices of each question, always in the same way.
+    choices of each question, always in the same way. `draw` asks the questions from one place to before another of a
+    random order of those that `limit` leaves; the order is by ids and `draw_seed` alone.
     """
 
     name: Name
@@ -39,6 +40,8 @@ class TaskSpec(Spec):
     prompt: Annotated[str, Field(min_length=1)]
     grader: Name | None
     limit: Annotated[int, Field(ge=1)] | None
+    draw: Annotated[tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=1)]] | None, Neutral(None)] = None
+    draw_seed: Annotated[int, Field(ge=0), Neutral(0)] = 0
 
     @model_validator(mode="after")
     def _prompt_has_question(self) -> TaskSpec:
@@ -46,6 +49,14 @@ class TaskSpec(Spec):
             raise ValueError("prompt must contain {question}")
         if "{choice}" not in self.choice:
             raise ValueError("choice must contain {choice}")
+        return self
+
+    @model_validator(mode="after")
+    def _draw_is_some(self) -> TaskSpec:
+        if self.draw is not None and self.draw[0] >= self.draw[1]:
+            raise ValueError(f"draw={list(self.draw)} holds no question; give [from, to] with from < to")
+        if self.draw is None and self.draw_seed:
+            raise ValueError("draw_seed orders what draw takes; give draw too, say draw=[0,100]")
         return self
 
     @model_validator(mode="after")

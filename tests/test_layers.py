@@ -51,6 +51,7 @@ LAYERS = [
     ["s1sweep.api"],
     ["s1sweep.options", "s1sweep.completion"],
     ["s1sweep.commands", "s1sweep.share", "s1sweep.store_cli", "s1sweep.queue_cli", "s1sweep.simulate_cli"],
+    ["s1sweep.analysis_cli"],
     ["s1sweep.cli"],
 ]
 HOMES = {
@@ -74,6 +75,7 @@ HOMES = {
     "matplotlib": ["s1sweep.analysis.plots"],
     "jinja2": ["s1sweep.analysis.modelcard", "s1sweep.analysis.report", "s1sweep.analysis.datacards"],
     "click": [
+        "s1sweep.analysis_cli",
         "s1sweep.cli",
         "s1sweep.commands",
         "s1sweep.completion",

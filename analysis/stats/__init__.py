@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from .best import Best, Choice, best_of_curve, chosen_on_dev
 from .bootstrap import Estimate, bootstrap_curve, curve_intervals, paired_bca, paired_bootstrap
+from .curves import CurveRuns, contrast_curves
 from .power import minimum_detectable, questions_needed
 from .runs import Contrast, contrast_runs
 from .tests import Equivalence, benjamini_hochberg, equivalent, equivalent_to_published, holm, mcnemar_exact, sign_flip
@@ -16,12 +17,14 @@ __all__ = [
     "Best",
     "Choice",
     "Contrast",
+    "CurveRuns",
     "Equivalence",
     "Estimate",
     "benjamini_hochberg",
     "best_of_curve",
     "bootstrap_curve",
     "chosen_on_dev",
+    "contrast_curves",
     "contrast_runs",
     "curve_intervals",
     "equivalent",

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from s1sweep.analysis import results, stats
+from s1sweep.analysis import exhibits, render, results, stats
 from s1sweep.analysis.claims import claimed, findings
+from s1sweep.analysis.exhibits.base import Number
 from s1sweep.analysis.study import Study
 from s1sweep.spec import CellSpec, Claim
 from s1sweep.store import Sweep
@@ -56,6 +60,31 @@ def test_a_claim_is_tested_at_each_contrast_and_point(subsets: Sweep) -> None:
     assert first.level == "checkpoints" and first.n == "80 questions; two checkpoints, not two rules"
     assert claimed(made, "accuracy", [ours], [theirs]) is first
     assert claimed(made, "accuracy", [theirs], [ours]) is None
+
+
+@pytest.mark.parametrize("form", ["markdown", "latex", "csv", "html", "terminal"])
+def test_the_same_arms_at_points_that_no_claim_declares_are_exploratory(subsets: Sweep, form: str) -> None:
+    """Declared on one task, shown on two: only the other task's difference is marked, and in every form."""
+    claim = {"contrast": {"data": ["random", "diverse"]}, "baseline": {"data": "s1k"}, **_at("tiny_calc")}
+    for made in (study(subsets, claim), study(subsets, claim).where(data=["random", "s1k"])):
+        (table,) = exhibits.exhibit("table2", made).tables
+        row = dict(zip(table.columns, table.rows[0].slots, strict=True))
+        declared, other = row["Δ tiny_calc"], row["Δ tiny_choice"]
+        assert isinstance(declared, Number) and isinstance(other, Number)
+        assert not declared.exploratory and declared.p == findings(made)[0].holm
+        assert other.exploratory and other.p is None
+    if form == "terminal":
+        console = Console(file=io.StringIO(), width=200)
+        render.terminal.table(table, console)
+        said = console.file.getvalue()  # type: ignore[attr-defined]
+    else:
+        said = {**render.FORMATS, "html": render.html.table}[form](table)
+    if form == "csv":
+        (read, *_) = csv.DictReader(io.StringIO(said))
+        assert (read["Δ tiny_calc exploratory"], read["Δ tiny_choice exploratory"]) == ("", "True")
+    else:
+        mark = r"$\dagger$" if form == "latex" else "†"
+        assert said.count(mark) == 2 and "exploratory" in said  # the number, and what the mark means
 
 
 def test_the_family_is_the_sweeps_whatever_is_shown(subsets: Sweep) -> None:

@@ -351,7 +351,7 @@ def test_curves_of_several_runs_need_runs_resampled(metric: str) -> None:
     """An interval over questions alone is too narrow for what differs between runs; one over both is not."""
     planted = (150, metric, (4, 4), 100, 0.05)
     assert curve_coverage(*planted, over_runs=False) < 0.85
-    assert 0.91 <= curve_coverage(*planted)
+    assert curve_coverage(*planted) >= 0.91
 
 
 @pytest.mark.long
@@ -361,10 +361,8 @@ def test_curves_of_several_runs_need_runs_resampled(metric: str) -> None:
 def test_coverage_of_curves_over_simulated_sweeps(runs: tuple[int, int], questions: int, metric: str) -> None:
     found = {sd: curve_coverage(2000, metric, runs, questions, sd) for sd in (0.0, 0.02, 0.05)}
     print(f"\n{metric}, runs {runs}, {questions} questions:", {sd: f"{100 * c:.1f}" for sd, c in found.items()})
-    # Two standard errors of 2000 simulations are 1 %. What was taken off a maximum is a guess itself, made for the
-    # worst case, points that tie: its interval may be too wide.
-    most = 0.97 if metric == "scaling" else 0.99
-    assert all(0.93 - 0.01 <= share <= most + 0.01 for share in found.values()), found
+    # 93 to 97 within two standard errors of 2000 simulations.
+    assert all(0.92 <= share <= 0.98 for share in found.values()), found
 
 
 def test_a_curves_points_share_their_runs() -> None:

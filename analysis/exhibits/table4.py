@@ -56,8 +56,7 @@ def _table(study: Study, grid: Grid, published: bool) -> Table:
         )
     notes = [
         "Δ: difference to no extrapolation in points, paired bootstrap over questions (10,000 resamples).",
-        f"Setting: {grid.setting}.",
     ]
     if grid.elsewhere:
         notes.append("Other cells of the sweep are at other settings: s1sweep results.")
-    return task_table(study, "Accuracy by what is appended, %", "extrapolation", entries, notes)
+    return task_table(study, f"Accuracy by what is appended, %: {grid.setting}", "extrapolation", entries, notes)

@@ -84,14 +84,13 @@ def agreeing(ours: Arm, theirs: Arm, named: set[str], name: str, series: bool) -
         )
 
 
-def curve_of(study: Study, arm: Arm) -> tuple[np.ndarray, np.ndarray]:
-    """(points, questions) of shares of credit and of thinking tokens, means over the arm's runs."""
-    lengths = {len(run) for run in arm.runs}
-    if len(lengths) > 1:
-        raise Lacking(f"the runs of a curve have different numbers of cells: {sorted(lengths)}")
+def curves_of(study: Study, arm: Arm) -> tuple[np.ndarray, np.ndarray]:
+    """(runs, points, questions) of shares of credit and of thinking tokens. Lacking unless runs have equal budgets."""
+    if len({tuple(map(_compute, run)) for run in arm.runs}) > 1:
+        raise Lacking(f"the runs of a curve differ in their budgets; they have {[len(run) for run in arm.runs]} cells")
     scores = [[study.scores(cell) for cell in run] for run in arm.runs]
-    credit = np.mean([[one.credit.mean(axis=1) for one in run] for run in scores], axis=0)
-    thinking = np.mean([[one.thinking.mean(axis=1) for one in run] for run in scores], axis=0)
+    credit = np.stack([[one.credit.mean(axis=1) for one in run] for run in scores])
+    thinking = np.stack([[one.thinking.mean(axis=1) for one in run] for run in scores])
     return credit, thinking
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from s1sweep.errors import UserError
 from s1sweep.spec.claim import Claim, Metric, Value
 
-from .arms import Arm, Lacking, agreeing, arm_of, curve_of, matching
+from .arms import Arm, Lacking, agreeing, arm_of, curves_of, matching
 from .limits import limits
 from .results import CellResult
 from .study import Study
@@ -131,15 +131,12 @@ def _of_cells(study: Study, finding: Finding, ours: Arm, theirs: Arm) -> Finding
     name, unit = ("credit", PERCENT) if finding.metric == "accuracy" else ("thinking", 1)
     a, b = ([getattr(study.scores(cell), name) for (cell,) in arm.runs] for arm in (ours, theirs))
     _same_questions(study, ours, theirs)
-    n = f"{a[0].shape[0]} questions"
     if min(len(a), len(b)) > 1:
         ours_by_run, theirs_by_run = (np.stack([run.mean(axis=1) for run in runs]) for runs in (a, b))
         found = contrast_runs(ours_by_run, theirs_by_run)
-        level: Literal["rules", "checkpoints"] = "rules" if min(ours.trainings, theirs.trainings) > 1 else "checkpoints"
         value, low, high, p = found.estimate, found.low, found.high, found.p
-        n, test = f"{n}, {len(a)} against {len(b)} runs", "t over runs and questions"
+        test = "t over runs and questions"
     else:
-        level = "checkpoints"
         first, second = np.concatenate(a, axis=1), np.concatenate(b, axis=1)
         value = float(first.mean() - second.mean())
         low, high = paired_bootstrap(first, second)
@@ -148,51 +145,50 @@ def _of_cells(study: Study, finding: Finding, ours: Arm, theirs: Arm) -> Finding
             p, test = mcnemar_exact(first[:, 0], second[:, 0]), "McNemar, exact"
         else:
             p, test = sign_flip(first, second), "sign flips by question"
-        n = f"{n}; {_checkpoints(ours, theirs)}"
+    n, level = _over(ours, theirs, f"{a[0].shape[0]} questions")
     return replace(finding, value=unit * value, low=unit * low, high=unit * high, p=p, n=n, level=level, test=test)
 
 
 def _of_curves(study: Study, finding: Finding, ours: Arm, theirs: Arm) -> Finding:
-    """A metric of whole series. The curves share questions, so each resample takes the same ones for both."""
+    """A metric of whole series: each resample takes the same questions, and runs, at all points of both curves."""
     from .metrics import curve
-    from .stats import bootstrap_curve
+    from .stats import CurveRuns, contrast_curves
 
     _same_questions(study, ours, theirs)
-    sides = [curve_of(study, arm) for arm in (ours, theirs)]
-    split = len(sides[0][0])
-    if finding.metric == "control":
-        ends = [curve.bounds(limits(study.whole, arm.runs[0]), len(arm.runs[0])) for arm in (ours, theirs)]
 
-    def of(side: int, tokens: np.ndarray, accuracy: np.ndarray) -> np.ndarray:
+    def side(arm: Arm) -> CurveRuns:
+        accuracy, tokens = curves_of(study, arm)
         if finding.metric == "control":
-            return curve.control_of(tokens, *ends[side])
-        return curve.scaling_of(tokens, accuracy) if finding.metric == "scaling" else accuracy.max(axis=-1)
+            low, high = curve.bounds(limits(study.whole, arm.runs[0]), len(arm.runs[0]))
+            return CurveRuns(accuracy, tokens, lambda tokens, _: curve.control_of(tokens, low, high))
+        return CurveRuns(accuracy, tokens, curve.scaling_of if finding.metric == "scaling" else curve.performance_of)
 
-    drawn: list[np.ndarray] = []
-
-    def difference(tokens: np.ndarray, accuracy: np.ndarray) -> np.ndarray:
-        first = of(0, tokens[..., :split], accuracy[..., :split])
-        found = first - of(1, tokens[..., split:], accuracy[..., split:])
-        drawn.append(found)
-        return found
-
-    accuracy, tokens = (np.concatenate([side[i] for side in sides]) for i in (0, 1))
+    best = finding.metric == "performance"
     try:
-        estimate = bootstrap_curve(accuracy, tokens, difference)
+        found = contrast_curves(side(ours), side(theirs), maximum=best)
     except ValueError as error:
         raise Lacking(str(error)) from error
-    resampled = np.concatenate([part for part in drawn if len(part) > 1])
-    resampled = resampled[np.isfinite(resampled)]
-    tails = [(1 + int(tail.sum())) / (1 + resampled.size) for tail in (resampled <= 0, resampled >= 0)]
+    counted = f"{found.n_questions} questions, {len(ours.runs[0])} against {len(theirs.runs[0])} cells"
+    n, level = _over(ours, theirs, counted)
     return replace(
         finding,
-        value=estimate.value,
-        low=estimate.low,
-        high=estimate.high,
-        p=min(1.0, 2 * min(tails)),
-        n=f"{accuracy.shape[1]} questions, {split} against {len(accuracy) - split} cells; {_checkpoints(ours, theirs)}",
-        test="bootstrap of whole curves",
+        value=found.estimate,
+        low=found.low,
+        high=found.high,
+        p=found.p,
+        n=n,
+        level=level,
+        test="bootstrap of whole curves" + (", corrected for taking the maximum" if best else ""),
     )
+
+
+def _over(ours: Arm, theirs: Arm, counted: str) -> tuple[str, Literal["rules", "checkpoints"]]:
+    """What a finding was made over, in words, and what it speaks of."""
+    level: Literal["rules", "checkpoints"] = "rules" if min(ours.trainings, theirs.trainings) > 1 else "checkpoints"
+    runs = len(ours.runs), len(theirs.runs)
+    if min(runs) > 1:
+        return f"{counted}, {runs[0]} against {runs[1]} runs", level
+    return f"{counted}; {_checkpoints(ours, theirs)}", "checkpoints"
 
 
 def _same_questions(study: Study, ours: Arm, theirs: Arm) -> None:

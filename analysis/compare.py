@@ -110,6 +110,8 @@ def compare(a: Sweep, b: Sweep) -> Comparison:
     alone = [[cell for key, cell in by.items() if key not in right or key not in left] for by in keyed]
     labels = _labels(ours, theirs)
     matched = [left[key] for key in both], [right[key] for key in both]
+    if both:
+        notes.append("Exploratory: claims are about cells of one sweep, so none declares these differences.")
     one, other = (a.name, b.name) if a.name != b.name else tuple(f"{s.name} in {s.store.url}" for s in (a, b))
     return Comparison(
         a=one,

@@ -1,7 +1,7 @@
-"""The two tables of the s1 paper (arXiv:2501.19393) for a sweep: data arms (Table 2) and extrapolations (Table 4).
+"""Which cells stand where in two tables of the s1 paper (arXiv:2501.19393): data arms (2) and extrapolations (4).
 
 Each takes the one setting that covers most of its slots and says which; cells at other settings stay in the table of
-all cells. Knows cell results and statistics, not how a table looks.
+all cells. Knows cell results; computes no statistic.
 """
 
 from __future__ import annotations
@@ -25,45 +25,21 @@ from .labels import (
     task_label,
     varying_axes,
 )
-from .results import CellResult, scores
+from .results import CellResult
 
 STRINGS = ("", "Alternatively", "Hmm", "Wait")  # Table 4's order
 
 
 @dataclass(frozen=True)
-class Difference:
-    """Accuracy minus that of row `against`, with its paired 95 % interval over questions; shares in [-1, 1]."""
-
-    value: float
-    low: float
-    high: float
-    against: str
-
-    @property
-    def same(self) -> bool:
-        """Whether no question differs; resampling then shows no width, which is not certainty."""
-        return self.value == self.low == self.high == 0
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One slot: its cell, and the difference to the row it is compared with, where both have numbers."""
-
-    cell: CellResult
-    difference: Difference | None
-
-
-@dataclass(frozen=True)
 class Line:
-    """One row. `kind` is `reference`, `null` (same rule, other selection seed) or `arm`.
-
-    A slot that is not in the sweep is None.
+    """One row, to be compared with that called `against`. `kind` is `reference`, `null` (same rule, other selection
+    seed) or `arm`. A cell that is not in the sweep is None.
     """
 
     label: str
     kind: str
     against: str | None
-    entries: tuple[Entry | None, ...]
+    cells: tuple[CellResult | None, ...]
 
 
 @dataclass(frozen=True)
@@ -79,7 +55,7 @@ class Grid:
 def subset_table(cells: Sequence[CellResult]) -> Grid | None:
     """Rows are data arms, columns tasks, at the extrapolation and cap that most arms and tasks share.
 
-    Differences are to s1k, or to the first trained arm where the sweep has no s1k; a null arm, the same rule with
+    Comparison is with s1k, or to the first trained arm where the sweep has no s1k; a null arm, the same rule with
     another selection seed, is compared with its sibling instead: that is the noise of drawing. None if there is only
     one arm.
     """
@@ -115,7 +91,7 @@ def subset_table(cells: Sequence[CellResult]) -> Grid | None:
 def extrapolation_table(cells: Sequence[CellResult], of: Arm | str = "best") -> Grid | None:
     """Rows are extrapolations, columns tasks, for one arm (by default the one with most of them, s1k first) at one cap.
 
-    Differences are to no extrapolation. None if the arm has only one extrapolation.
+    Comparison is with no extrapolation. None if the arm has only one extrapolation.
     """
 
     def setting(cell: CellResult) -> Hashable:
@@ -140,18 +116,6 @@ def extrapolation_table(cells: Sequence[CellResult], of: Arm | str = "best") -> 
     return _grid(where, chosen, extrapolation, found, names, kinds, against, len(cells))
 
 
-def compare(cell: CellResult, other: CellResult, name: str) -> Difference | None:
-    """Paired difference of two cells; None unless both have numbers on the same questions."""
-    from .stats import paired_bootstrap  # late: tables without a comparison need no numpy
-
-    a, b = scores(cell), scores(other)
-    if not a or a.keys() != b.keys():
-        return None
-    ours, theirs = list(a.values()), [b[question] for question in a]
-    low, high = paired_bootstrap(ours, theirs)
-    return Difference((sum(ours) - sum(theirs)) / len(ours), low, high, name)
-
-
 def _grid(
     setting: str,
     chosen: Sequence[CellResult],
@@ -167,19 +131,12 @@ def _grid(
         slots.setdefault((row_of(cell), task_label(cell)), cell)
     columns = tuple(dict.fromkeys(task_label(cell) for cell in chosen))
 
-    def entry(row: Hashable, column: str) -> Entry | None:
-        cell = slots.get((row, column))
-        other = slots.get((against[row], column)) if row in against else None
-        if cell is None:
-            return None
-        return Entry(cell, compare(cell, other, names[against[row]]) if other else None)
-
     lines = tuple(
         Line(
             names[row],
             kinds[row],
             names[against[row]] if row in against else None,
-            tuple(entry(row, column) for column in columns),
+            tuple(slots.get((row, column)) for column in columns),
         )
         for row in rows
     )

@@ -14,12 +14,12 @@ from s1sweep.errors import UserError
 from s1sweep.identity import digest
 from s1sweep.store import Store, Sweep, code_version
 
-from . import claims, exhibits, papertables, plots
+from . import claims, exhibits, plots
 from .browser import browser, distinct
 from .costs import costs
 from .curves import accuracy_figure
 from .exhibits.base import Exhibit, Figure
-from .labels import arm, arm_order, columns
+from .labels import columns
 from .noise import noise_floors
 from .provenance import Records, provenance, records
 from .render import html
@@ -30,7 +30,8 @@ from .tables import percent
 from .trainings import trainings
 
 PAGE = "report.html"
-MANY = 400  # cells; a larger sweep shows its own exhibit only
+MANY = 400  # cells; a larger sweep shows its own exhibit, and these
+FIRST = ("table2", "table4")
 SYNTHETIC = "Synthetic: the packaged testbed made these figures. They are not evidence about language models."
 
 
@@ -78,10 +79,6 @@ def _context(sweep: Sweep) -> dict[str, Any]:
     axes = columns(cells)
     shown = samples(sweep.store, cells)
     found = records(sweep.store, cells)
-    arms = sorted({arm(cell) for cell in cells}, key=arm_order)
-    first = papertables.extrapolation_table(cells)
-    others = (papertables.extrapolation_table(cells, which) for which in arms)
-    grids = [first, *(grid for grid in others if grid and grid.setting != first.setting)] if first else []
     return {
         "info": {"notes": "", "tags": [], **sweep.info()},
         "synthetic": SYNTHETIC if any(_testbed(cell) for cell in cells) else None,
@@ -93,8 +90,7 @@ def _context(sweep: Sweep) -> dict[str, Any]:
         "made": provenance(cells, found),
         "claims": claims.findings(study),
         "exhibits": _exhibits(study),
-        "subsets": papertables.subset_table(cells),
-        "extrapolations": grids,
+        "unfolded": (study.name,) if study.name in exhibits.NAMES else FIRST,
         "drawn": _drawn(accuracy_figure(cells)),
         "trainings": trainings(sweep.store, cells),
         "noise": [str(floor) for floor in noise_floors(cells)],
@@ -113,13 +109,14 @@ def _drawn(figure: Figure) -> dict[str, Any]:
 
 
 def _exhibits(study: Study) -> list[tuple[str, Exhibit | None, str]]:
-    """(name, exhibit, why there is none): those that the sweep has cells for, its namesake first and in any case.
+    """(name, exhibit, why there is none): those that the sweep has cells for, its namesake first and in any case; where
+    it has none, what was trained on and what was appended.
 
     A large sweep was not made for the others: their figures hold every cell, and would make most of the page's bytes.
     """
     made: list[tuple[str, Exhibit | None, str]] = []
-    tried = [name for name in exhibits.NAMES if name == study.name or len(study.cells) <= MANY]
-    for name in sorted(tried, key=lambda name: name != study.name):
+    tried = [name for name in exhibits.NAMES if name in (study.name, *FIRST) or len(study.cells) <= MANY]
+    for name in sorted(tried, key=lambda name: (name != study.name, name not in FIRST)):
         try:
             made.append((name, exhibits.exhibit(name, study), ""))
         except UserError as error:  # how an exhibit says that it has nothing to show here

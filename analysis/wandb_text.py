@@ -32,7 +32,8 @@ def claims_text(findings: Sequence[Finding]) -> str:
     heading = ("claim", "where", "metric", "difference", "95 % interval", "p", "Holm", "BH", "n", "level")
     return _table(heading, rows) + (
         "\n\nHolm and BH correct p over all claims of the sweep. Level `rules`: runs of both arms were resampled too, "
-        "so a finding is about the rule that chose the subset; `checkpoints`: it is about these two checkpoints."
+        "so a finding is about the rule that chose the subset; `checkpoints`: it is about these two checkpoints. "
+        "Whatever else is compared in this report or in its panels is exploratory."
     )
 
 

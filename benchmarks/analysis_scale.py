@@ -126,7 +126,7 @@ def read(root: Path, pipe: Any) -> None:
 
     from rich.console import Console
 
-    from s1sweep.analysis import exhibits, papertables, report, results, tables
+    from s1sweep.analysis import exhibits, report, results, tables
     from s1sweep.analysis.study import Study
     from s1sweep.errors import UserError
     from s1sweep.store import Store
@@ -155,8 +155,6 @@ def read(root: Path, pipe: Any) -> None:
     after = _peak()
     cells = timed("cells", lambda: results.cells(sweep))
     timed("all-cells table", lambda: tables.show(cells, Console(file=io.StringIO(), width=200, force_terminal=True)))
-    timed("subset table", lambda: papertables.subset_table(cells))
-    timed("extrapolation table", lambda: papertables.extrapolation_table(cells))
     study = timed("study", lambda: Study.of(sweep))
     for name in exhibits.NAMES:
         timed(f"exhibit {name}", partial(made, name, study))

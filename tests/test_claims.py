@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from s1sweep.analysis import results, stats
+from s1sweep.analysis import exhibits, render, results, stats
 from s1sweep.analysis.claims import claimed, findings
+from s1sweep.analysis.exhibits.base import Number
 from s1sweep.analysis.study import Study
 from s1sweep.spec import CellSpec, Claim
 from s1sweep.store import Sweep
@@ -56,6 +60,31 @@ def test_a_claim_is_tested_at_each_contrast_and_point(subsets: Sweep) -> None:
     assert first.level == "checkpoints" and first.n == "80 questions; two checkpoints, not two rules"
     assert claimed(made, "accuracy", [ours], [theirs]) is first
     assert claimed(made, "accuracy", [theirs], [ours]) is None
+
+
+@pytest.mark.parametrize("form", ["markdown", "latex", "csv", "html", "terminal"])
+def test_the_same_arms_at_points_that_no_claim_declares_are_exploratory(subsets: Sweep, form: str) -> None:
+    """Declared on one task, shown on two: only the other task's difference is marked, and in every form."""
+    claim = {"contrast": {"data": ["random", "diverse"]}, "baseline": {"data": "s1k"}, **_at("tiny_calc")}
+    for made in (study(subsets, claim), study(subsets, claim).where(data=["random", "s1k"])):
+        (table,) = exhibits.exhibit("table2", made).tables
+        row = dict(zip(table.columns, table.rows[0].slots, strict=True))
+        declared, other = row["Δ tiny_calc"], row["Δ tiny_choice"]
+        assert isinstance(declared, Number) and isinstance(other, Number)
+        assert not declared.exploratory and declared.p == findings(made)[0].holm
+        assert other.exploratory and other.p is None
+    if form == "terminal":
+        console = Console(file=io.StringIO(), width=200)
+        render.terminal.table(table, console)
+        said = console.file.getvalue()  # type: ignore[attr-defined]
+    else:
+        said = {**render.FORMATS, "html": render.html.table}[form](table)
+    if form == "csv":
+        (read, *_) = csv.DictReader(io.StringIO(said))
+        assert (read["Δ tiny_calc exploratory"], read["Δ tiny_choice exploratory"]) == ("", "True")
+    else:
+        mark = r"$\dagger$" if form == "latex" else "†"
+        assert said.count(mark) == 2 and "exploratory" in said  # the number, and what the mark means
 
 
 def test_the_family_is_the_sweeps_whatever_is_shown(subsets: Sweep) -> None:
@@ -141,9 +170,33 @@ def test_metrics_of_series_compare_whole_curves(root: Path) -> None:
     assert scaling_of.low is not None and scaling_of.low > 0 and (scaling_of.p or 1) < 0.01
     cells = results.cells(sweep)
     tops = [max(c.accuracy or 0 for c in cells if c.axes["data"] == rule) for rule in ("s1k", "random")]
-    assert best.value == pytest.approx(100 * (tops[0] - tops[1]))
+    # Four points of one truth flatter more than two of one do.
+    assert 100 * (tops[0] - tops[1]) < (best.value or 0) < 40
+    assert best.test == "bootstrap of whole curves, corrected for taking the maximum"
     assert (control.value, control.p) == (0.0, 1.0)  # a cap is kept by both
     assert "4 against 4 cells; two checkpoints" in scaling_of.n
+
+
+def test_series_of_several_runs_speak_of_rules(root: Path) -> None:
+    """Runs that lie 40 points apart make an interval over questions alone a finding about three checkpoints."""
+
+    def skill(cell: CellSpec, number: int) -> float:
+        return {"s1k": 0.6, "random": 0.4}[cell.data.rule] + 0.2 * (cell.data.seed - 1)
+
+    grid = ("data=random,s1k", "data.seed=0,1,2", "method.max_thinking_tokens=16,64", "task=tiny_calc")
+    claim = {"contrast": {"data": "s1k"}, "baseline": {"data": "random"}, "metric": "performance"}
+    one = {**claim, "points": {"data.seed": 1}}
+    sweep = fabricate(root, *grid, skill=skill)
+    runs, single = findings(study(sweep, claim, one))
+    assert (runs.level, runs.n) == ("rules", "80 questions, 2 against 2 cells, 3 against 3 runs")
+    assert (single.level, single.n) == (
+        "checkpoints", "80 questions, 2 against 2 cells; two checkpoints, not two rules",
+    )  # fmt: skip
+    assert single.low is not None and single.low > 0
+    assert runs.low is not None and runs.high is not None and runs.low < 0 < runs.high and (runs.p or 0) > 0.05
+    fabricate(root, "data=random", "data.seed=3", "method.max_thinking_tokens=16,32", "task=tiny_calc", skill=skill)
+    uneven, _ = findings(study(sweep, claim, one))
+    assert "runs of a curve differ in their budgets" in (uneven.why or "")
 
 
 def test_no_claims_no_findings(subsets: Sweep) -> None:

@@ -52,6 +52,7 @@ def test_cells_match_on_what_varies_and_the_rest_is_the_config(root: Path) -> No
         assert (pair.gained, pair.lost) == (sum(y[q] > x[q] for q in x), sum(y[q] < x[q] for q in x))
     text = shown(found)
     assert "2 cells matched; 2 only in A, 2 only in B" in " ".join(text.split())
+    assert "Exploratory: claims are about cells of one sweep" in text
     assert "train.learning_rate" in text and "diverse" in text and "longest" in text
 
 

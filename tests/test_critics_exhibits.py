@@ -150,6 +150,10 @@ def test_caps_are_taken_apart_at_the_planted_stops(studies: Callable[[str], Stud
         held, naive = (under(slopes, row, slopes.columns[i]) for i in (6, 5))
         assert held <= naive
     assert len(up.rows) == 3 * 4
+    # What the experiment declared has its p; the naive best has none.
+    declared = [slot(up, row, "less that at the natural stop") for row in up.rows if row.slots[2] != "no extrapolation"]
+    assert declared and all(one.p is not None and not one.exploratory for one in declared)
+    assert all(slot(slopes, row, slopes.columns[5]).exploratory for row in slopes.rows)
 
 
 def test_flips_are_the_planted_ones_and_the_identity_holds(studies: Callable[[str], Study]) -> None:
@@ -253,7 +257,8 @@ def test_forced_answers_fall_short_of_natural_ones_as_planted(studies: Callable[
 
 
 def test_each_subset_has_its_curve(studies: Callable[[str], Study]) -> None:
-    (table,) = exhibit("subset_control", studies("subset_control")).tables
+    table, claims = exhibit("subset_control", studies("subset_control")).tables
+    assert {row.slots[2] for row in claims.rows} == {"scaling"}
     assert len(table.rows) == 5
     for row in table.rows:
         assert under(table, row, "Control") == 100

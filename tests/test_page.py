@@ -318,8 +318,10 @@ def test_claims_say_what_they_are_about(
 
 def test_an_exhibit_opens_filters_and_leads_to_samples(chromium: Any, page_file: Path, sweep: Sweep) -> None:
     with opened(chromium, page_file) as page:
-        exhibit = page.locator("details.exhibit", has_text="Table 4")
-        exhibit.locator("summary").click()
+        folded = page.locator("details.exhibit").first
+        folded.locator("summary").click()
+        assert folded.locator("table.exhibit").first.is_visible()
+        exhibit = page.locator("article.exhibit", has_text="Table 4")
         cells = {cell.key: cell for cell in results.cells(sweep)}
         waits = [
             a

@@ -83,6 +83,7 @@ def test_csv_has_the_raw_numbers_in_columns_of_their_own() -> None:
     assert [random[f"Δ aime24{part}"] for part in ("", " low", " high", " n", " p")] == [
         "-13.333", "-26.7", "-3.3", "30 questions", "0.0421",
     ]  # fmt: skip
+    assert [row["Δ aime24 exploratory"] for row in (s1k, random, null)] == ["", "", "True"]
     assert null["aime24"] == "" and null["aime24 why"] == "train failed: RuntimeError"
 
 

@@ -105,6 +105,21 @@ def test_the_page_shows_missing_cells_failures_and_the_synthetic_note(page: Path
     assert '2× "Wait"' in text
 
 
+def test_each_table_has_one_home_and_marks_what_no_claim_declares(root: Path) -> None:
+    claim = "[{contrast: {data: random}, baseline: {data: s1k}, points: {task: tiny_calc}}]"
+    sweep = fabricate(root, "data=random,s1k", "task=tiny_calc,tiny_choice", f"claims={claim}")
+    html = report.write(sweep).read_text(encoding="utf-8")
+    text = " ".join(Page(html).text.split())
+    assert text.count("Accuracy by training subset, %") == 1
+    assert re.search(r'<article class="exhibit" aria-label="What it was trained on">', html)  # not folded
+    table = html[html.index("Accuracy by training subset, %") :].split("</table>")[0]
+    random = table[table.index('scope="row">random') :].split("</tr>")[0]
+    _, declared, _, other = random.split("<td")[1:]
+    assert 'class="p"' in declared and "†" not in declared
+    assert 'class="p"' not in other and "†" in other
+    assert "no claim of the sweep declares this comparison" in text
+
+
 def test_a_sweep_without_a_single_number_has_a_page(root: Path, tmp_path: Path) -> None:
     sweep = fabricate(root, "task=tiny_calc", failing=["select-"])
     path = report.write(sweep, str(tmp_path / "deep" / "page.html"))

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from s1sweep.analysis import intervals, stats
 from s1sweep.analysis.intervals import clustered, wilson
 from s1sweep.analysis.metrics import control, performance, scaling, slope_per_doubling
+from s1sweep.analysis.metrics import curve as metrics
 from s1sweep.analysis.published import published
 
 # --- intervals
@@ -298,6 +299,125 @@ def test_contrast_of_equal_arms_and_refusals() -> None:
     for a, b in ((same, same[:, :9]), (same[:, :1], same[:, :1]), (same[0], same)):
         with pytest.raises(ValueError, match="questions"):
             stats.contrast_runs(a, b)
+
+
+# --- runs of whole curves
+
+RISES = {"scaling": ([0.0, 0.03, 0.06, 0.09], [0.0] * 4), "performance": ([0.0, 0.12, 0.0, 0.0], [0.05, 0.0, 0.0, 0.0])}
+OF: dict[str, Any] = {"scaling": metrics.scaling_of, "performance": metrics.performance_of}
+TRUTH = {"scaling": 3.0, "performance": 7.0}  # points per doubling; points
+
+
+def curve_sweep(
+    metric: str, runs: tuple[int, int], questions: int, run_sd: float, rng: np.random.Generator
+) -> list[stats.CurveRuns]:
+    """Two arms whose curves over four caps differ as planted. A run lifts all its points, tilts its curve by half as
+    much, and thinks longer or shorter than others.
+    """
+    doublings = np.arange(4.0) - 1.5
+    difficulty = 0.3 + 0.3 * rng.random(questions)
+    suits = 0.07 * rng.standard_normal(questions)
+    arms = []
+    for number, rises, shift in zip(runs, RISES[metric], (suits, 0.0), strict=True):
+        lift, tilt = run_sd * rng.standard_normal((2, number, 1, 1))
+        chance = difficulty + shift + np.array(rises)[:, None] + lift + tilt / 2 * doublings[:, None]
+        accuracy = (rng.random((number, 4, questions)) < np.clip(chance, 0, 1)).astype(float)
+        noise = rng.lognormal(-0.02, 0.2, accuracy.shape) * rng.lognormal(-0.001, 0.05, (number, 1, 1))
+        arms.append(stats.CurveRuns(accuracy, 500 * 2.0 ** np.arange(4)[:, None] * noise, OF[metric]))
+    return arms
+
+
+def pooled(arm: stats.CurveRuns) -> stats.CurveRuns:
+    """The mean of an arm's runs as if it were one: what is left to resample are questions."""
+    accuracy, tokens = (np.mean(values, axis=0, keepdims=True) for values in (arm.accuracy, arm.tokens))
+    return stats.CurveRuns(accuracy, tokens, arm.statistic)
+
+
+def curve_coverage(
+    n: int, metric: str, runs: tuple[int, int], questions: int, run_sd: float, over_runs: bool = True
+) -> float:
+    rng = np.random.default_rng(7)
+    hits = 0
+    for _ in range(n):
+        arms = curve_sweep(metric, runs, questions, run_sd, rng)
+        arms = arms if over_runs else [pooled(arm) for arm in arms]
+        found = stats.contrast_curves(*arms, maximum=metric == "performance", n_resamples=500)
+        hits += found.low <= TRUTH[metric] <= found.high
+    return hits / n
+
+
+@pytest.mark.parametrize("metric", ["scaling", "performance"])
+def test_curves_of_several_runs_need_runs_resampled(metric: str) -> None:
+    """An interval over questions alone is too narrow for what differs between runs; one over both is not."""
+    planted = (150, metric, (4, 4), 100, 0.05)
+    assert curve_coverage(*planted, over_runs=False) < 0.85
+    assert curve_coverage(*planted) >= 0.91
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("metric", ["scaling", "performance"])
+@pytest.mark.parametrize("questions", [30, 100])
+@pytest.mark.parametrize("runs", [(3, 3), (10, 10), (3, 5)])
+def test_coverage_of_curves_over_simulated_sweeps(runs: tuple[int, int], questions: int, metric: str) -> None:
+    found = {sd: curve_coverage(2000, metric, runs, questions, sd) for sd in (0.0, 0.02, 0.05)}
+    print(f"\n{metric}, runs {runs}, {questions} questions:", {sd: f"{100 * c:.1f}" for sd, c in found.items()})
+    # 93 to 97 within two standard errors of 2000 simulations.
+    assert all(0.92 <= share <= 0.98 for share in found.values()), found
+
+
+def test_a_curves_points_share_their_runs() -> None:
+    """What lifts all points of a run alike leaves a slope alone and moves the level."""
+    lifts = np.array([0.1, 0.3, 0.5])[:, None, None]
+    accuracy = np.broadcast_to(lifts, (3, 3, 40))
+    tokens = np.broadcast_to(np.array([500.0, 1000.0, 2000.0])[:, None], (3, 3, 40))
+    slope, best = (
+        stats.contrast_curves(*[stats.CurveRuns(accuracy, tokens, of)] * 2)
+        for of in (metrics.scaling_of, metrics.performance_of)
+    )
+    assert (slope.low, slope.high) == pytest.approx((0, 0))
+    alone = stats.contrast_runs(accuracy[:, 0], accuracy[:, 0])
+    assert (best.low, best.high) == pytest.approx((100 * alone.low, 100 * alone.high), rel=0.05)
+    assert best.level == "rules" and best.df == pytest.approx(alone.df, rel=1e-3)
+
+
+def test_a_linear_statistic_of_curves_has_the_interval_of_contrasts() -> None:
+    rng = np.random.default_rng(3)
+    for run_sd in (0.0, 0.02, 0.05):
+        arms = curve_sweep("scaling", (4, 6), 80, run_sd, rng)
+        level = [stats.CurveRuns(arm.accuracy, arm.tokens, lambda _, scores: scores.mean(axis=-1)) for arm in arms]
+        found = stats.contrast_curves(*level)
+        same = stats.contrast_runs(*(np.mean(arm.accuracy, axis=1) for arm in arms))
+        assert found.estimate == pytest.approx(100 * same.estimate)
+        assert found.high - found.low == pytest.approx(100 * (same.high - same.low), rel=0.08)
+
+
+def test_single_runs_resample_questions_and_speak_of_checkpoints() -> None:
+    one, many = (curve_sweep("scaling", runs, 60, 0.05, np.random.default_rng(1)) for runs in ((1, 1), (3, 1)))
+    found = stats.contrast_curves(*one)
+    assert (found.level, found.runs) == ("checkpoints", (1, 1))
+    assert stats.contrast_curves(*many).level == "checkpoints"
+    accuracy, tokens = (np.concatenate([getattr(arm, name)[0] for arm in one]) for name in ("accuracy", "tokens"))
+    by_hand = stats.bootstrap_curve(
+        accuracy, tokens, lambda t, a: metrics.scaling_of(t[:, :4], a[:, :4]) - metrics.scaling_of(t[:, 4:], a[:, 4:])
+    )
+    assert (found.estimate, found.low, found.high) == pytest.approx((by_hand.value, by_hand.low, by_hand.high))
+    few = stats.CurveRuns(np.ones((1, 4, 59)), np.ones((1, 4, 59)), metrics.scaling_of)
+    with pytest.raises(ValueError, match="same questions"):
+        stats.contrast_curves(one[0], few)
+    with pytest.raises(ValueError, match="equally long"):
+        stats.contrast_curves(few, few)
+
+
+def test_a_flat_curves_maximum_is_corrected_against_one_that_stands_out() -> None:
+    """Eight points of one truth flatter, a point that stands out does not; their difference is 20 points."""
+    errors = []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        flat, peak = rng.random((1, 8, 60)) < 0.5, rng.random((1, 2, 60)) < np.array([[0.1], [0.7]])
+        arms = [stats.CurveRuns(one, np.ones(one.shape), metrics.performance_of) for one in (peak, flat)]
+        errors.append([stats.contrast_curves(*arms, maximum=m, n_resamples=200).estimate - 20 for m in (False, True)])
+    naive, corrected = np.mean(errors, axis=0)
+    assert naive < -7 and abs(corrected) < 0.7 * abs(naive)
 
 
 # --- tests

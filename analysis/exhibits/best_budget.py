@@ -107,7 +107,7 @@ def _routes(one: _Arm, among: list[_Arm]) -> Row:
             number(honest[0], n=one.n),
             number(honest[1]),
             number(honest[2], "points", exploratory=True),
-            number(naive[2], "points"),
+            number(naive[2], "points", exploratory=True),
             _elsewhere(one, among),
         )
     )

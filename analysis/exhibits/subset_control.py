@@ -12,6 +12,7 @@ from ..stats import Estimate, curve_intervals
 from ..study import Study
 from .base import Exhibit, Figure, Line, Number, Panel, Row, Slot, Table
 from .estimates import RESAMPLED, absent, axes, point
+from .parts import claims_table
 
 COLUMNS = ("task", "arm", "Control", "Scaling", "Performance", "slope per doubling", "runs")
 
@@ -37,7 +38,10 @@ def exhibit(study: Study, published: bool = False) -> Exhibit:
         "Control, Scaling and Performance of each subset",
         "equations 1 to 3 of the s1 paper (arXiv 2501.19393), for the arms of its Table 2",
         "Whether subsets differ in how their curves scale, or only in how high they lie.",
-        (Table("Each subset's curve over caps", COLUMNS, tuple(rows), notes),),
+        (
+            Table("Each subset's curve over caps", COLUMNS, tuple(rows), notes),
+            *claims_table(study, "control", "scaling", "performance"),
+        ),
         (Figure("Accuracy under caps", tuple(Panel(task, tuple(lines)) for task, lines in panels.items())),),
     )
 

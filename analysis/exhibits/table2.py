@@ -20,7 +20,7 @@ def exhibit(study: Study, published: bool = False) -> Exhibit:
     entries: dict[str, Entry] = {}
     # A reference stands below what is compared with it.
     for line in sorted(grid.lines, key=lambda line: ("reference", "arm", "null").index(line.kind)):
-        cells = {task: entry.cell for task, entry in zip(grid.columns, line.entries, strict=True) if entry}
+        cells = {task: cell for task, cell in zip(grid.columns, line.cells, strict=True) if cell}
         rule = (arm(next(iter(cells.values()))) or ("",))[0] if cells else ""
         row = PRINTED.get(rule, "") if published and line.kind != "null" else ""
         entries[line.label] = Entry(

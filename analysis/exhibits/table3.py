@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from s1sweep.spec.claim import Metric
 
-from ..arms import Arm, Lacking, curve_of
+from ..arms import Arm, Lacking, curves_of
 from ..labels import extrapolation, method_label, task_label
 from ..limits import limits
+from ..metrics.curve import performance_of
 from ..results import CellResult
 from ..study import Study
 from . import source
@@ -86,7 +85,7 @@ def _metrics(study: Study, cells: Sequence[CellResult]) -> list[Slot]:
     count: Slot = f"{len(done)} of {len(cells)}" if missing else Number(len(done), "count")
     if len(done) < 2:
         return [*(Number(None, why=missing or "one run is no curve") for _ in METRICS), count]
-    accuracy, tokens = curve_of(study, Arm((tuple(done),)))
+    (accuracy,), (tokens,) = curves_of(study, Arm((tuple(done),)))
     n = f"{accuracy.shape[1]} questions, {len(done)} runs"
     try:
         bounds = limits(study, done)
@@ -96,7 +95,7 @@ def _metrics(study: Study, cells: Sequence[CellResult]) -> list[Slot]:
     try:
         found = curve_intervals(accuracy, tokens, bounds)
     except ValueError as error:
-        best = bootstrap_curve(accuracy, tokens, lambda _, scores: np.asarray(scores.max(axis=-1)))
+        best = bootstrap_curve(accuracy, tokens, performance_of)
         none = Number(None, why=str(error))
         return [none, none, Number(best.value, "%", best.low, best.high, n), count]
     if bounds is not None:

@@ -14,6 +14,7 @@ from ..results import CellResult
 from ..study import Study
 from .base import Exhibit, Figure, Line, Panel, Row, Slot, Table
 from .estimates import RESAMPLED, absent, axes, finite, missing, number, point
+from .parts import difference
 
 CAPS = ("task", "arm", "cap", "ended, %", "accuracy of those", "of the forced", "accuracy", "ceiling")
 UP = ("task", "arm", "ignored ends", "accuracy", "less that at the natural stop")
@@ -66,6 +67,7 @@ class _Arm:
     """A ladder's numbers; those of the caps, of each string's ignores, and both jointly resampled."""
 
     def __init__(self, study: Study, ladder: Ladder) -> None:
+        self.study = study
         self.ladder = ladder
         self.natural = ladder.natural
         self.caps = [cell for cell in ladder.caps if cell.missing is None]
@@ -128,12 +130,9 @@ def _up_rows(one: _Arm) -> list[Row]:
             if cell.missing is not None or one.natural is None:
                 rows.append(Row((*start, missing(cell) if cell.missing else one.ladder.why, None)))
                 continue
-            credit = one.extended[string][0][done.index(cell)]
-            change = credit - one.base.credit.mean(axis=1)
-            both = means(np.stack([credit, change]))
-            rows.append(
-                Row((*start, number(both[0], n=one.base.n, cell=cell), number(both[1], "points", exploratory=True)))
-            )
+            level = means(one.extended[string][0][done.index(cell)])
+            change = difference(one.study, cell, one.natural)
+            rows.append(Row((*start, number(level, n=one.base.n, cell=cell), change)))
     return rows
 
 
@@ -150,7 +149,7 @@ def _slope_rows(one: _Arm) -> list[Row]:
         naive = one.estimate(partial(split.naive_peak_gain, natural=at_stop, extended=credit))
         held = one.estimate(partial(split.peak_gain, natural=at_stop, extended=credit))
         label = f"{one.ladder.label}, “{string}”" if len(one.extended) > 1 else one.ladder.label
-        gains = (number(naive, "points"), number(held, "points", n=one.base.n, exploratory=True))
+        gains = number(naive, "points", exploratory=True), number(held, "points", n=one.base.n, exploratory=True)
         rows.append(Row((one.ladder.task, label, *down, number(up, "points"), *gains)))
     return rows or [Row((*start, *down, None, None, None))]
 

@@ -86,6 +86,10 @@ def scaling_of(tokens: Floats, accuracy: Floats) -> Floats:
     return np.asarray(slopes.mean(axis=-1))
 
 
+def performance_of(_: Floats, accuracy: Floats) -> Floats:
+    return np.asarray(accuracy.max(axis=-1))
+
+
 def slope_of(tokens: Floats, accuracy: Floats) -> Floats:
     doublings = np.log2(tokens)
     x = doublings - doublings.mean(axis=-1, keepdims=True)

@@ -1,4 +1,5 @@
-"""A table as CSV: raw numbers, unrounded; a column of numbers becomes value, low, high, n, p, published and why."""
+"""A table as CSV: raw numbers, unrounded; a column of numbers becomes value, low, high, n, p, whether it is
+exploratory, published and why."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from typing import Any
 
 from ..exhibits.base import Number, Slot, Table
 
-FIELDS = ("low", "high", "n", "p", "published", "why")
+FIELDS = ("low", "high", "n", "p", "exploratory", "published", "why")
 
 
 def table(table: Table) -> str:
@@ -24,7 +25,7 @@ def table(table: Table) -> str:
         line: list[Any] = [row.kind]
         for slot, numbers in zip(row.slots, numeric, strict=True):
             line += _values(slot) if numbers else [slot]
-        writer.writerow(["" if value is None else value for value in line])
+        writer.writerow(["" if value is None or value is False else value for value in line])
     return out.getvalue()
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from .best import Best, Choice, best_of_curve, chosen_on_dev
 from .bootstrap import Estimate, bootstrap_curve, curve_intervals, paired_bca, paired_bootstrap
+from .curves import CurveRuns, contrast_curves
 from .power import minimum_detectable, questions_needed
 from .runs import Contrast, contrast_runs
 from .sequence import confidence_sequence, exceeds
@@ -17,6 +18,7 @@ __all__ = [
     "Best",
     "Choice",
     "Contrast",
+    "CurveRuns",
     "Equivalence",
     "Estimate",
     "benjamini_hochberg",
@@ -24,6 +26,7 @@ __all__ = [
     "bootstrap_curve",
     "chosen_on_dev",
     "confidence_sequence",
+    "contrast_curves",
     "contrast_runs",
     "curve_intervals",
     "equivalent",

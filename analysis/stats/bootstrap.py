@@ -111,7 +111,7 @@ def curve_intervals(
     """
     wanted: dict[str, Statistic] = {
         "scaling": curve.scaling_of,
-        "performance": lambda _, scores: scores.max(axis=-1),
+        "performance": curve.performance_of,
         "slope_per_doubling": curve.slope_of,
         "area": curve.area_of,
     }

@@ -6,6 +6,7 @@ apart, not the two rules that made them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -25,8 +26,8 @@ Level = Literal["rules", "checkpoints"]
 class Contrast:
     """mean(a) - mean(b) with its interval and two-sided p-value: p < 1 - confidence where the interval leaves out 0.
 
-    Shares in [-1, 1]. `level` says what it speaks of: the arms' `rules`, where both have two runs or more, else these
-    `checkpoints` alone. `df` are the degrees of freedom of its t distribution.
+    Shares in [-1, 1], or the unit of a curve's statistic. `level` says what it speaks of: the arms' `rules`, where both
+    have two runs or more, else these `checkpoints` alone. `df` are the degrees of freedom of its t distribution.
     """
 
     estimate: float
@@ -71,25 +72,31 @@ def contrast_runs(a: ArrayLike, b: ArrayLike, confidence: float = 0.95) -> Contr
 def _variance(differences: Floats, arms: tuple[Floats, ...]) -> tuple[float, float]:
     """Variance of the estimate and its degrees of freedom.
 
-    Questions alone: the mean square of differences, which holds all that varies by question, chance included. Each arm
-    adds what its runs differ by beyond that chance.
+    Questions alone: the mean square of differences, which holds all that varies by question, chance included.
     """
     n = len(differences)
-    questions = float(differences.var(ddof=1)) / n
-    terms = [(questions, n - 1)]
-    excess = 0.0
+    parts = []
     for scores in arms:
         runs = len(scores)
         between = float(scores.mean(axis=1).var(ddof=1)) / runs
         residuals = scores - scores.mean(axis=0) - scores.mean(axis=1, keepdims=True) + scores.mean()
-        chance = float((residuals**2).sum()) / ((runs - 1) * (n - 1)) / (runs * n)
-        excess += between - chance
-        terms += [(between, runs - 1), (chance, (runs - 1) * (n - 1))]
+        parts.append((between, float((residuals**2).sum()) / ((runs - 1) * (n - 1)) / (runs * n), runs))
+    return combined(float(differences.var(ddof=1)) / n, n, parts)
+
+
+def combined(questions: float, n: int, arms: Sequence[tuple[float, float, int]]) -> tuple[float, float]:
+    """Variance of a contrast and its degrees of freedom, from that over `n` questions and (between, chance, runs) of
+    each arm: an arm adds what its runs differ by beyond the chance that is in the variance over questions already.
+    """
+    excess = sum(between - chance for between, chance, _ in arms)
     variance = max(questions + excess, LEAST * questions)
     if excess <= 0:
         return variance, float(n - 1)
+    terms = [(questions, n - 1)]
+    for between, chance, runs in arms:
+        terms += [(between, runs - 1), (chance, (runs - 1) * (n - 1))]
     # Differences of mean squares may leave the formula with less than any of them has.
-    fewest = min(len(scores) for scores in arms) - 1
+    fewest = min(runs for _, _, runs in arms) - 1
     return variance, max(variance**2 / sum(term**2 / df for term, df in terms), float(fewest))
 
 

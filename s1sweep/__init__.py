@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from s1sweep.api import Finished, PlanSummary, plan, results, run
 
-__version__ = "0.1.0.dev0"
+__version__ = "0.1.0"
 __all__ = ["Finished", "PlanSummary", "__version__", "plan", "results", "run"]
 
 

@@ -141,7 +141,9 @@ class RayNodes:
             for process in self.processes(name):
                 with suppress(psutil.Error):
                     said = " ".join(process.cmdline())
-                    if said.startswith("ray::") and "IDLE" not in said:
+                    if said.startswith("ray::") and not any(
+                        name in said for name in ("IDLE", "AutoscalingCoordinator")
+                    ):
                         found.append(process)
         return found
 

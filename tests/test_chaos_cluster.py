@@ -144,7 +144,7 @@ def test_workers_nodes_and_schedulers_are_killed(
         while time.monotonic() - began < wait or not any(root.glob("stages/*/*")):
             time.sleep(0.1)
         kept = records(root)
-        name = rng.choice(["n1", "n2"])
+        name = next((n for n in rng.sample(["n1", "n2"], 2) if nodes.workers([n])), "n1")
         if victim == "scheduler":
             service.kill()
         elif victim == "node":

@@ -6,10 +6,12 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import pytest
 
+from s1sweep.errors import StoreUnavailable
 from s1sweep.planning import Plan, Stage
 from s1sweep.runtime import fleet
 from s1sweep.runtime.backend import Backend, Handle, InProcessBackend
@@ -336,3 +338,54 @@ def test_a_training_makes_way_at_a_checkpoint_and_loses_nothing(root: Path, tmp_
     record, undisturbed = store.record(train), calm.record(train)
     assert record and undisturbed and same_result(record, undisturbed)
     assert record["provenance"]["cost"]["resumed_from"]
+
+
+class Full:
+    """A store's files that refuse every write while `full`."""
+
+    def __init__(self, files: object) -> None:
+        self.files, self.full = files, False
+
+    def __getattr__(self, name: str) -> object:
+        if self.full and name in ("create", "replace", "append", "put"):
+            raise StoreUnavailable("the disk is full")
+        return getattr(self.files, name)
+
+
+class Cramped(InProcessBackend):
+    """Jobs find no space while the disk is full, as workers do."""
+
+    def __init__(self, capacity: Capacity, disk: Full) -> None:
+        super().__init__(capacity)
+        self.disk = disk
+
+    def wait_any(self, handles: Sequence[Handle], timeout: float) -> list[tuple[Handle, list[Outcome]]]:
+        job = next((self._jobs[handle] for handle in handles if handle in self._jobs), None)
+        if job is None or not self.disk.full or "bad" in job.id:
+            return super().wait_any(handles, timeout)
+        del self._jobs[job.id]
+        return [(job.id, [Outcome(task.id, False, "store", "no space") for task in job.tasks])]
+
+
+@pytest.mark.parametrize("leased", [False, True])
+def test_a_full_disk_costs_no_try_and_loses_no_stage(root: Path, leased: bool) -> None:
+    """Jobs end, fail and wait to start while nothing can be written; all that follows comes when it can."""
+    store = Store(root)
+    store.files = disk = Full(store.files)  # type: ignore[assignment]
+    here = HERE.model_copy(update={"max_retries": 1})
+    bad, fine, last = stage("bad", mode="bug"), stage("fine"), stage("last")
+    with store.leases("main") if leased else nullcontext(None) as leases:
+        scheduler = Scheduler(store, Cramped(Capacity(cpus=1), disk), here, leases=leases)
+        progress = scheduler.add(work("a", bad, fine, last, here=here))
+        disk.full = not leased  # a lease cannot be taken then, and nothing starts
+        for _ in range(6):
+            with suppress(StoreUnavailable):
+                scheduler.step(0)
+            disk.full = True
+        with pytest.raises(StoreUnavailable):
+            scheduler.step(0)
+        assert leased or not (progress.failed or progress.done)
+        disk.full = False
+        until(scheduler, lambda: progress.over)
+    assert progress.failed.keys() == {bad.id} and set(progress.done) == {fine.id, last.id}
+    assert store.failure(bad.id)

@@ -10,10 +10,11 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from s1sweep.errors import StoreUnavailable
 from s1sweep.leases import Leases
 from s1sweep.planning import Stage
 from s1sweep.runtime.backend import Backend, Handle
@@ -53,6 +54,21 @@ class _Live:
         return next(iter(self.group.stages))
 
 
+@dataclass
+class _Came:
+    """A job that ended, until all that follows from it is in the store: then StoreUnavailable loses nothing."""
+
+    live: _Live
+    outcomes: list[Outcome]
+    ready: list[str] = field(default_factory=list)
+    lost: bool = field(init=False)
+    failed: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.lost = any(outcome.failure in ("worker_lost", "hung") for outcome in self.outcomes)
+        self.failed = not all(outcome.ok for outcome in self.outcomes)
+
+
 class Scheduler:
     """Runs works. One per store and cluster at a time: hold `store.scheduler_lock()`.
 
@@ -75,6 +91,7 @@ class Scheduler:
         self._retries = Retries(store.saved_step)
         self._pending = Pending(self._union, store.root, self._retries.halved)
         self._live: dict[Handle, _Live] = {}
+        self._came: list[_Came] = []
         self._elsewhere: set[str] = set()  # stages that another cluster is at work on
         self._watchdog = Watchdog()
         now = time.monotonic()
@@ -170,7 +187,11 @@ class Scheduler:
     # --- one step
 
     def step(self, timeout: float) -> bool:
-        """Start what can start, then wait up to `timeout` seconds for something to end. False if nothing moved."""
+        """Start what can start, then wait up to `timeout` seconds for something to end. False if nothing moved.
+
+        After StoreUnavailable it may be called again: nothing is lost.
+        """
+        self._collect()
         for i, (look, every) in enumerate(self._looks):
             if time.monotonic() - self._looked[i] >= every:
                 self._looked[i] = time.monotonic()
@@ -183,8 +204,8 @@ class Scheduler:
                 time.sleep(min(timeout, ELSEWHERE / 4))
             return started
         ended = self._backend.wait_any(list(self._live), timeout)
-        for handle, outcomes in ended:
-            self._collect(self._live[handle], outcomes)
+        self._came += [_Came(self._live[handle], outcomes) for handle, outcomes in ended]
+        self._collect()
         return started or bool(ended)
 
     def _start(self) -> bool:
@@ -198,7 +219,12 @@ class Scheduler:
         self._actions = decide(self._pending.queue, cluster, self._ledger.usage(now), now)
         for name, nodes in self._actions.start:
             waiting, group = self._pending.waiting(self._pending.groups[name]), self._pending.take(name)
-            if self._claim(group):
+            try:
+                claimed = self._claim(group)
+            except StoreUnavailable:
+                self._put(group.stages) if group.shard is None else self._pending.back(group)
+                raise
+            if claimed:
                 self._union.move(group.stages, "running")
                 self._clear(group)
                 first = next(iter(group.stages))
@@ -274,16 +300,18 @@ class Scheduler:
             self._leases.drop(live.group.stages)
         return run
 
-    def _collect(self, live: _Live, outcomes: list[Outcome]) -> None:
-        lost = any(outcome.failure in ("worker_lost", "hung") for outcome in outcomes)
-        ready: list[str] = []
-        if live.group.shard is None:
-            for outcome in outcomes:
-                ready += self._conclude(live, outcome)
-        self.fleet.ended(self._ended(live, not all(outcome.ok for outcome in outcomes)), lost)
-        if live.group.shard is not None:
-            self._wait_again(self._pending.through(live.group))
-        self._put(ready)
+    def _collect(self) -> None:
+        while self._came:
+            came = self._came[0]
+            while came.outcomes and came.live.group.shard is None:
+                came.ready += self._conclude(came.live, came.outcomes[0])
+                del came.outcomes[0]
+            if came.live.handle in self._live:
+                self.fleet.ended(self._ended(came.live, came.failed), came.lost)
+            if came.live.group.shard is not None:
+                self._wait_again(self._pending.through(came.live.group))
+            del self._came[0]
+            self._put(came.ready)
 
     def _conclude(self, live: _Live, outcome: Outcome) -> list[str]:
         """What follows from a stage's end. Returns the stages that are ready by it."""
@@ -293,6 +321,8 @@ class Scheduler:
         if outcome.ok or self._store.record(name) is not None:
             # A lost worker may have published before it went.
             return self._union.done(name)
+        if outcome.failure == "store":
+            self._store.files.replace("schedulers/probe", bytes(1 << 16))  # no try is spent on a disk that is full
         asked = live.stopping and outcome.failure == "preempted"
         if asked or self._retries.again(outcome, self._union.claimant(name).placement.max_retries):
             self._union.move([name], "waiting")
@@ -360,4 +390,5 @@ class Scheduler:
             if self._watchdog.silent(live.group.id, said, time.monotonic()) >= patience:
                 self._backend.cancel(live.handle)
                 message = f"no progress for {patience:g} s (placement.hang_after); it was cancelled"
-                self._collect(live, [Outcome(name, False, "hung", message) for name in live.group.stages])
+                self._came.append(_Came(live, [Outcome(n, False, "hung", message) for n in live.group.stages]))
+        self._collect()

@@ -20,6 +20,7 @@ import pytest
 from s1sweep import doctor, pins, testbed
 from s1sweep.doctor import cluster, environment, machine, mirror, plans, sources, storage
 from s1sweep.doctor.base import Asked, Finding, without_secrets
+from s1sweep.store import Store
 from tests.fakehub import commit_of, serve
 from tests.helpers import cli_env, compose
 
@@ -282,7 +283,7 @@ def test_a_check_that_breaks_does_not_silence_the_others(monkeypatch: pytest.Mon
 
 
 def test_damaged_pins_are_a_finding_and_no_traceback(root: Path) -> None:
-    pins.add(root, "model", "us/tiny", "abc")
+    pins.add(Store(root), "model", "us/tiny", "abc")
     (root / "pins.json").write_text("{")
     found = examined(root, checks=["hub", "plan"])
     assert {fault["check"] for fault in faults(found)} == {"hub", "plan"}

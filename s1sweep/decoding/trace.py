@@ -22,14 +22,12 @@ BLOCK = 64  # tokens a sampled trace advances at a time; part of what its seeds 
 GREEDY_BLOCK = 512  # most tokens a greedy trace advances at a time: what a killed worker may lose of it
 
 
-_IDS: list[int] = []
+_IDS: dict[int, int] = {}
 
 
 def _one_of_each(token_ids: Sequence[int]) -> Iterable[int]:
     """The same ids, each one object wherever it stands: streams, and what goes on from them, then share them."""
-    if (most := max(token_ids, default=-1)) >= len(_IDS):
-        _IDS.extend(range(len(_IDS), most + 1))
-    return map(_IDS.__getitem__, token_ids)
+    return map(_IDS.setdefault, token_ids, token_ids)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ are only numbers. A node can be killed, or cut off. With `redis`, the head's sta
 from __future__ import annotations
 
 import os
-import secrets
 import signal
 import socket
 import subprocess
@@ -27,22 +26,16 @@ def free_port() -> int:
         return int(s.getsockname()[1])
 
 
-def token_env() -> dict[str, str]:
-    """Token authentication by the user's own token, as Ray makes it: a process keeps the first one that it has read."""
-    path = Path.home() / ".ray" / "auth_token"
-    if not path.exists():
-        path.parent.mkdir(exist_ok=True)
-        path.touch(mode=0o600)
-        path.write_text(secrets.token_hex(32))
-    return {"RAY_AUTH_MODE": "token"}
-
-
 def ray_env() -> dict[str, str]:
-    """What nodes and drivers of the cluster need alike. Dead nodes are seen soon."""
+    """What nodes and drivers of the cluster need alike. Dead nodes are seen soon.
+
+    No token: a process that has had a Ray of its own stays without one for others' (RAY_AUTH_MODE is read once), and
+    nobody else reaches this cluster.
+    """
     from tests.helpers import ROOT
 
     return {
-        **token_env(),
+        "RAY_AUTH_MODE": "disabled",
         "PYTHONPATH": str(ROOT),
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_health_check_initial_delay_ms": "2000",

@@ -83,6 +83,7 @@ def test_work_goes_to_the_kind_of_gpu_that_it_asks_for(
     assert len(seen["H100"]) == len(seen["A100"]) == 1 and seen["H100"] != seen["A100"] != {mine}
 
 
+@pytest.mark.long  # six ranks on the cores that there are
 def test_a_gang_that_no_node_can_hold_trains_on_two(
     root: Path, nodes: raycluster.RayNodes, backend: RayBackend
 ) -> None:

@@ -25,7 +25,6 @@ from s1sweep.launchers import kuberay, ray_job, skypilot
 from s1sweep.launchers.base import check_placement
 from s1sweep.spec.launch import KubeRayLaunch, Launch, RayJobLaunch, SkyPilotLaunch
 from tests.helpers import ROOT, cli
-from tests.raycluster import token_env
 
 GOLDEN = ROOT / "tests/golden/launchers"
 CRDS = ROOT / "tests/data/crds"
@@ -302,11 +301,13 @@ def test_dry_run_prints_what_would_be_submitted_and_leaves_nothing(root: Path) -
 
 
 @pytest.fixture(scope="module")
-def dashboard() -> Iterator[tuple[str, dict[str, str]]]:
+def dashboard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, dict[str, str]]]:
     """A head with its dashboard and a token, on ports of its own: (address, the environment of who may talk to it)."""
     pytest.importorskip("aiohttp_cors", reason="ray[default] is not installed: no Jobs API")
     temp = Path("/tmp") / f"s1j-{os.getpid()}"
-    auth = {**token_env(), "RAY_USAGE_STATS_ENABLED": "0"}
+    token = tmp_path_factory.mktemp("auth") / "token"
+    token.write_text("0f" * 32)
+    auth = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token), "RAY_USAGE_STATS_ENABLED": "0"}
     auth["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"] = "0"
     port = 28000 + os.getpid() % 1000 * 4
     argv = [

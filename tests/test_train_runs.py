@@ -95,7 +95,7 @@ def test_two_workers_train_as_one_does(calm: tuple[Path, Stage], root: Path, bac
     assert all(torch.allclose(first[name], second[name], atol=2e-4) for name in first)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.long), 2])
 def test_a_killed_rank_is_replaced_and_the_history_is_the_same(
     workers: int, root: Path, backend: Backend, tmp_path: Path
 ) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sys
 import time
@@ -13,16 +12,12 @@ from typing import Any
 import click
 
 from s1sweep import api
+from s1sweep.commands import HYDRA
 from s1sweep.errors import UserError
+from s1sweep.options import ROOT
 
-ROOT = click.option(
-    "--root",
-    default=lambda: os.environ.get("S1SWEEP_ROOT", "s1sweep-out"),
-    help="Where the store is: a directory or URL (placement.root). [default: $S1SWEEP_ROOT or s1sweep-out]",
-)
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 ADMIN = click.option("--admin", is_flag=True, help="Order about somebody else's sweep.")
-HYDRA = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": ["--help"]}
 
 
 @click.command(context_settings=HYDRA)

@@ -43,7 +43,7 @@ def ray_env() -> dict[str, str]:
         "RAY_health_check_initial_delay_ms": "2000",
         "RAY_health_check_period_ms": "1000",
         "RAY_health_check_timeout_ms": "2000",
-        "RAY_health_check_failure_threshold": "3",
+        "RAY_health_check_failure_threshold": "5",
     }
 
 
@@ -146,7 +146,7 @@ class RayNodes:
                 with suppress(psutil.Error):
                     said = " ".join(process.cmdline())
                     if said.startswith("ray::") and not any(
-                        name in said for name in ("IDLE", "AutoscalingCoordinator")
+                        name in said for name in ("IDLE", "Agent", "AutoscalingCoordinator")
                     ):
                         found.append(process)
         return found

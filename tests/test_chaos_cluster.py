@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,7 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, An
 def nodes() -> Iterator[raycluster.RayNodes]:
     found = raycluster.RayNodes()
     try:
-        found.head(cpus=1)
+        found.head(cpus=0)
         for name in ("n1", "n2"):
             found.add(name, gpus=0, cpus=1)
         yield found
@@ -91,6 +92,10 @@ def row(root: Path) -> dict[str, Any]:
     assert done.returncode == 0, done.stderr
     (found,) = json.loads(done.stdout)["submissions"]
     return found
+
+
+def busy_or_over(root: Path, nodes: raycluster.RayNodes) -> bool:
+    return bool(nodes.workers(["n1", "n2"]) or row(root)["over"])
 
 
 def submit(root: Path) -> None:
@@ -139,24 +144,28 @@ def test_workers_nodes_and_schedulers_are_killed(
         root.parent.mkdir()
         submit(root)
         service = Service(root, nodes)
-        victim, wait = rng.choice(["worker", "node", "scheduler"]), rng.uniform(3, 30)
-        began = time.monotonic()
-        while time.monotonic() - began < wait or not any(root.glob("stages/*/*")):
-            time.sleep(0.1)
+        victim, wait = rng.choice(["worker", "node", "scheduler"]), rng.uniform(3, 50)
+        time.sleep(wait)
+        until(partial(busy_or_over, root, nodes), service.log)
         kept = records(root)
-        name = next((n for n in rng.sample(["n1", "n2"], 2) if nodes.workers([n])), "n1")
+        saved = {name: Store(root).saved_step(name) for name in expected.keys() - kept.keys() if "train-" in name}
         if victim == "scheduler":
             service.kill()
-        elif victim == "node":
-            nodes.kill(name)
-            nodes.add(name, gpus=0, cpus=1)
-        else:
-            for process in rng.sample(found, 1) if (found := nodes.workers(["head", "n1", "n2"])) else []:
-                process.kill()
+        elif found := nodes.workers(["n1", "n2"]):
+            if victim == "node":
+                name = next(name for name in rng.sample(["n1", "n2"], 2) if nodes.workers([name]))
+                nodes.kill(name)
+                nodes.add(name, gpus=0, cpus=1)
+            else:
+                rng.choice(found).kill()
         told = finish(root, nodes, service)
         story = f"round {number}: {victim} killed after {wait:.1f} s"
         assert told["phase"] == "done", f"{story}: {told}\n{service.log.read_text()[-3000:]}"
         same(root, expected, kept, story)
+        for name, step in saved.items():
+            if step:  # what had been saved was not trained again
+                went_on = records(root)[name]["provenance"]["cost"]["resumed_from"]
+                assert int(went_on.removeprefix("step-")) >= step, story
         seconds = 3600 * told["lost_gpu_hours"]
         print(f"{story}: {len(kept)} stages kept, {seconds:.1f} core-seconds lost of {3600 * told['gpu_hours']:.1f}")
         shutil.rmtree(root.parent)

@@ -15,7 +15,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 
 from s1sweep.errors import StoreUnavailable, UserError
-from s1sweep.leases import Leases
 from s1sweep.planning import Stage
 from s1sweep.queue.code import place
 from s1sweep.queue.feasible import credentials
@@ -26,6 +25,7 @@ from s1sweep.runtime.policy import Ledger
 from s1sweep.runtime.scheduler import Scheduler, Work
 from s1sweep.spec import Placement
 from s1sweep.store import Store
+from s1sweep.store.leases import Leases
 
 POLL = 1.0  # seconds between looks at the queue
 BEAT = 2.0  # seconds between signs of life

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from s1sweep.errors import StoreUnavailable
-from s1sweep.leases import Leases
 from s1sweep.planning import Stage
 from s1sweep.runtime.backend import Backend, Handle
 from s1sweep.runtime.faults import MEMORY, Retries, Watchdog
@@ -27,6 +26,7 @@ from s1sweep.runtime.preemption import STOP
 from s1sweep.runtime.work import Progress, Union, Watcher, Work
 from s1sweep.spec import Placement
 from s1sweep.store import Store
+from s1sweep.store.leases import Leases
 
 __all__ = ["RANK", "Progress", "Scheduler", "Work", "request", "resources"]
 

@@ -11,10 +11,9 @@ from typing import Any
 
 import click
 
-from s1sweep import completion
-from s1sweep.commands import SWEEP
+from s1sweep.cli import completion
+from s1sweep.cli.options import JSON, ROOT, SWEEP
 from s1sweep.errors import UserError
-from s1sweep.options import ROOT
 
 
 @click.command()
@@ -62,7 +61,7 @@ def results(
 @click.command()
 @click.argument("a", shell_complete=completion.sweeps)
 @click.argument("b", shell_complete=completion.sweeps)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@JSON
 @click.option("--other-root", metavar="ROOT", help="The store of B, where it is another one.")
 @ROOT
 def compare(a: str, b: str, as_json: bool, other_root: str | None, root: str) -> None:

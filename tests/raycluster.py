@@ -4,6 +4,7 @@ are only numbers. A node can be killed, or cut off. With `redis`, the head's sta
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import socket
@@ -18,6 +19,7 @@ from pathlib import Path
 import psutil
 
 RAY = [str(Path(sys.executable).with_name("ray"))]
+_KEYS = itertools.count(17 * os.getpid())
 
 
 def free_port() -> int:
@@ -65,7 +67,7 @@ class RayNodes:
 
     def __init__(self, redis: str | None = None) -> None:
         self.temp = tempfile.mkdtemp(prefix="rc-", dir="/tmp")  # short: sockets lie in it
-        self._key = os.getpid() % 10_000
+        self._key = next(_KEYS) % 10_000  # one process may have several clusters at once
         self._net, self._bridge = f"10.{64 + self._key % 128}.0", f"s1b{self._key}"
         self.host, self.port = f"{self._net}.1", free_port()
         self.address = f"{self.host}:{self.port}"
@@ -156,6 +158,8 @@ class RayNodes:
             with suppress(psutil.NoSuchProcess):
                 process.send_signal(signal.SIGKILL)
         self._nodes.pop(name).wait()
+        if name == "head":  # on a machine of its own nothing would say that the cluster still runs
+            Path(self.temp, "ray_current_cluster").unlink(missing_ok=True)
 
     def close(self) -> None:
         for name in list(self._nodes):

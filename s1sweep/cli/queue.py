@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 import time
@@ -65,22 +66,28 @@ def serve(overrides: Sequence[str], once: bool) -> None:
     """
     from s1sweep.compose import launch_config
     from s1sweep.queue.service import Service
+    from s1sweep.runtime.backend import ClusterLost
     from s1sweep.session import start_backend
     from s1sweep.store import Store
 
     placement = launch_config(overrides).placement
     store = Store(placement.root)
     asked: list[int] = []
-    with store.scheduler_lock(placement.cluster), store.leases(placement.cluster) as leases:
-        backend = start_backend(placement)
-        try:
-            service = Service(store, placement, backend, leases, _say)
-            for number in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(number, lambda number, _: asked.append(number))
-            _say(f"serving {store.url} as cluster {placement.cluster}")
-            service.run(once, lambda: bool(asked))
-        finally:
-            backend.close()
+    try:
+        with store.scheduler_lock(placement.cluster), store.leases(placement.cluster) as leases:
+            backend = start_backend(placement)
+            try:
+                service = Service(store, placement, backend, leases, _say)
+                for number in (signal.SIGTERM, signal.SIGINT):
+                    signal.signal(number, lambda number, _: asked.append(number))
+                _say(f"serving {store.url} as cluster {placement.cluster}")
+                service.run(once, lambda: bool(asked))
+            finally:
+                backend.close()
+    except ClusterLost as error:
+        _say(f"{error} Starting again.")
+        sys.stdout.flush()
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
     _say("stopped; the queue stays" if asked else "the queue is empty")
 
 

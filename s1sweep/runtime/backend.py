@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from s1sweep.errors import UserError
+from s1sweep.errors import SweepFailed, UserError
 from s1sweep.runtime.job import Job, Outcome, launch_here
 from s1sweep.runtime.policy import Capacity, Node
 from s1sweep.runtime.worker import execute
 
 Handle = str
+
+
+class ClusterLost(SweepFailed):
+    """The node through which this process reached its cluster is gone. What finished is kept; only a new process can
+    reach the cluster again.
+    """
 
 
 class Backend(Protocol):

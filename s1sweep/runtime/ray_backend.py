@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 import psutil
 
 from s1sweep.runtime import preemption
-from s1sweep.runtime.backend import Handle, lost
+from s1sweep.runtime.backend import ClusterLost, Handle, lost
 from s1sweep.runtime.job import Job, Outcome, RankFunction, Resources
 from s1sweep.runtime.policy import Capacity, Node
 from s1sweep.runtime.worker import classify, execute, log_to
@@ -91,6 +91,8 @@ class RayBackend:
         self._temp = tempfile.mkdtemp(prefix="s1sweep-ray-", dir="/tmp")
         if self._owned:
             self._begin(_init_arguments(placement, cpus, self._temp))
+        self._home: str = ray.get_runtime_context().get_node_id()
+        self._lost = False
         found = ray.cluster_resources()
         self.capacity = Capacity(found.get("CPU", 0.0), found.get("GPU", 0.0), placement.engines)
         self._placement = placement
@@ -114,8 +116,17 @@ class RayBackend:
 
     @_whole
     def nodes(self) -> list[Node]:
-        """The nodes that are alive, by names that stay theirs. Decode workers are dealt out among those with room."""
+        """The nodes that are alive, by names that stay theirs. Decode workers are dealt out among those with room.
+
+        Raises ClusterLost if this process's own is not among them: Ray would try for ever to start jobs through it.
+        """
         alive = sorted((found for found in self._ray.nodes() if found["Alive"]), key=lambda found: found["NodeID"])
+        if all(found["NodeID"] != self._home for found in alive):
+            self._lost = True
+            raise ClusterLost(
+                "the node through which this process reached its Ray cluster is gone. What finished is kept; "
+                "the same command goes on from there."
+            )
         have = [found["Resources"] for found in alive]
         need = self._placement.gpus_per_engine
         able = [i for i, some in enumerate(have) if some.get("GPU", 0.0) >= need and some.get("CPU", 0.0)]
@@ -195,6 +206,8 @@ class RayBackend:
 
     @_whole
     def cancel(self, handle: Handle) -> None:
+        if self._lost:
+            return  # it went with its owner
         job, ref = self._jobs.pop(handle, (None, None))
         _, actor = self._busy.pop(handle, (None, None))
         if actor is not None:
@@ -206,7 +219,8 @@ class RayBackend:
     def close(self) -> None:
         for handle in list(self._jobs):
             self.cancel(handle)
-        self._release_idle()
+        if not self._lost:
+            self._release_idle()
         if self._owned:
             self._ray.shutdown()
         shutil.rmtree(self._temp, ignore_errors=True)

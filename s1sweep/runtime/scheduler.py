@@ -159,6 +159,16 @@ class Scheduler:
             used[run.job.user] = used.get(run.job.user, 0.0) + self._width(run) * (now - run.started)
         return used
 
+    def held(self) -> dict[str, tuple[float, float]]:
+        """By work, of its jobs that run: GPU-seconds so far, and those that would be lost if all stopped now."""
+        now, found = time.time(), dict[str, tuple[float, float]]()
+        for live in self._live.values():
+            run = self.fleet.cluster.running[live.group.id]
+            used, lost = found.get(live.work, (0.0, 0.0))
+            width = self._width(run)
+            found[live.work] = used + width * (now - run.started), lost + run.lost(now, width)
+        return found
+
     def run(self, stages: Mapping[str, Stage], standing: Mapping[str, Outcome]) -> Progress:
         """Run the stages of one work, inputs first, until nothing more can run. `standing` are failures of earlier runs
         that are not to be tried again. On an interrupt the running jobs are cancelled and the interrupt goes on.

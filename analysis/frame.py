@@ -16,8 +16,8 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import parquet
 
-from s1sweep.axes import AXIS_GROUPS
 from s1sweep.errors import UserError
+from s1sweep.planning.axes import AXIS_GROUPS
 from s1sweep.store import Sweep
 
 from . import grades

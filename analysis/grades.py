@@ -12,9 +12,9 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
-from s1sweep.data.raw import read_jsonl
 from s1sweep.errors import UserError
 from s1sweep.identity import file_sha256
+from s1sweep.sources.raw import read_jsonl
 from s1sweep.store import Store
 
 GRADES = "grades.jsonl"

@@ -22,9 +22,9 @@ from typing import Any
 from s1sweep import __version__
 from s1sweep.decoding.chat import question_text
 from s1sweep.errors import UserError
+from s1sweep.sources.tasks import Question
 from s1sweep.spec import CellSpec
 from s1sweep.store import Store, Sweep
-from s1sweep.tasks import Question
 
 from .labels import columns
 from .results import CellResult, cells, questions, readouts, record_of

@@ -14,7 +14,7 @@ from typing import Any
 from s1sweep import __version__
 from s1sweep.data.card import CARD
 from s1sweep.errors import UserError
-from s1sweep.hub import PATTERNS
+from s1sweep.sources.hub import PATTERNS
 from s1sweep.store import Store, Sweep
 
 from .labels import columns

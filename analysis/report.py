@@ -14,7 +14,7 @@ from s1sweep.errors import UserError
 from s1sweep.identity import digest
 from s1sweep.store import Store, Sweep, code_version
 
-from . import claims, exhibits, plots
+from . import claims, exhibits, plots, searched
 from .browser import browser, distinct
 from .costs import costs
 from .curves import accuracy_figure
@@ -68,7 +68,8 @@ def _mark(sweep: Sweep) -> str:
     cells = sweep.cells()
     stages = sorted({stage for cell in cells for stage in cell["stages"].values()})
     states = [sweep.store.state(stage) for stage in stages]
-    return f"<!-- made of {digest([code_version(), sweep.info(), [cell['key'] for cell in cells], stages, states])} -->"
+    keys, search = [cell["key"] for cell in cells], searched.read(sweep)
+    return f"<!-- made of {digest([code_version(), sweep.info(), keys, stages, states, search])} -->"
 
 
 def _context(sweep: Sweep) -> dict[str, Any]:
@@ -89,8 +90,8 @@ def _context(sweep: Sweep) -> dict[str, Any]:
         "intervals": sorted({cell.interval for cell in done if cell.interval}),
         "made": provenance(cells, found),
         "claims": claims.findings(study),
-        "exhibits": _exhibits(study),
-        "unfolded": (study.name,) if study.name in exhibits.NAMES else FIRST,
+        "exhibits": [*_search(sweep), *_exhibits(study)],
+        "unfolded": ("search", *((study.name,) if study.name in exhibits.NAMES else FIRST)),
         "drawn": _drawn(accuracy_figure(cells)),
         "trainings": trainings(sweep.store, cells),
         "noise": [str(floor) for floor in noise_floors(cells)],
@@ -106,6 +107,11 @@ def _drawn(figure: Figure) -> dict[str, Any]:
 
     panels = [(title, Markup(svg)) for title, svg in plots.panels_svg(figure)]
     return {"figure": figure, "legend": plots.legend(figure), "panels": panels}
+
+
+def _search(sweep: Sweep) -> list[tuple[str, Exhibit | None, str]]:
+    outcome = searched.read(sweep)
+    return [("search", searched.exhibit(outcome), "")] if outcome else []
 
 
 def _exhibits(study: Study) -> list[tuple[str, Exhibit | None, str]]:

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from s1sweep.data.pool import read_jsonl
 from s1sweep.errors import UserError, invalid
+from s1sweep.sources.tasks import Question, task_content
+from s1sweep.sources.tasks import questions as read_questions
 from s1sweep.spec import TaskSpec
 from s1sweep.store import SCHEMA, Store, Sweep
-from s1sweep.tasks import Question, task_content
-from s1sweep.tasks import questions as read_questions
 
 from . import grades, intervals
 

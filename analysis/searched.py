@@ -1,18 +1,16 @@
-"""What a searching sweep found, as it is kept in the sweep's folder, and as a table. Knows neither cells nor rounds."""
+"""What a searching sweep found: a file in the sweep's folder, and an exhibit. Knows neither cells nor rounds."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
 from s1sweep.store import Sweep
 
-from .tables import percent
+from .exhibits.base import Exhibit, Number, Row, Table
 
 SEARCH = "search.json"
+COLUMNS = ("arm", "questions", "accuracy, %", "at least", "at most", "tokens", "stopped: why")
 
 
 def write(sweep: Sweep, found: dict[str, Any]) -> None:
@@ -26,24 +24,18 @@ def read(sweep: Sweep) -> dict[str, Any] | None:
     return None if data is None else json.loads(data)
 
 
-def show(found: dict[str, Any], console: Console | None = None) -> None:
-    """Print each arm with its interval and why it stopped, and what the intervals mean."""
-    console = console or Console(highlight=False)
-    table = Table("arm", title="The search", title_justify="left")
-    for name in ("questions", "accuracy %", "tokens"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("stopped: why")
+def exhibit(found: dict[str, Any]) -> Exhibit:
+    """Each arm with its interval and why it stopped, and what the intervals mean."""
+    rows = []
     for arm in found["arms"]:
-        interval = f"{percent(arm['accuracy'])} [{percent(arm['low'])}, {percent(arm['high'])}]"
         asked = f"{arm['questions']:,} of {arm['population']:,}"
-        row = (arm["arm"], asked, interval, f"{arm['answer_tokens']:,}", arm["why"])
-        table.add_row(*(text.replace("[", "\\[") for text in row))
-    console.print(table)
-    for line in notes(found):
-        console.print(line, style="dim", markup=False, soft_wrap=not console.is_terminal)
+        shares = (Number(100 * arm[name]) for name in ("accuracy", "low", "high"))
+        rows.append(Row((arm["arm"], asked, *shares, Number(arm["answer_tokens"], "tokens"), arm["why"])))
+    table = Table("Arms of the grid", COLUMNS, tuple(rows), tuple(_notes(found)))
+    return Exhibit("search", "The search", "", "How much was asked of each arm, and why no more.", (table,))
 
 
-def notes(found: dict[str, Any]) -> list[str]:
+def _notes(found: dict[str, Any]) -> list[str]:
     """What was spent, and what may be made of the intervals."""
     options, rounds = found["options"], found["rounds"]
     budget, spent = options["token_budget"], found["decoded_tokens"]

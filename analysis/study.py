@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from s1sweep.data.raw import read_jsonl
+from s1sweep.sources.raw import read_jsonl
 from s1sweep.spec import Claim
 from s1sweep.store import Store, Sweep
 

@@ -30,8 +30,8 @@ BAR = {"seconds": 60.0, "peak_mib": 4096.0}
 
 def fabricate(root: Path, cells: int, questions: int) -> int:
     """A sweep with a record for every stage; returns its number of cells."""
-    from s1sweep.axes import axes_of
     from s1sweep.planning import Plan
+    from s1sweep.planning.axes import axes_of
     from s1sweep.store import Store, Sweep
     from tests.helpers import compose
 

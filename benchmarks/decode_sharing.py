@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import Any
 
 from benchmarks.common import FLAT, Recorder, decode, flat, interleaved, main, one_by_one, ratios, testbed_engine
+from s1sweep.sources.tasks import questions
 from s1sweep.spec import CellConfig
-from s1sweep.tasks import questions
 from tests.helpers import compose
 
 STRINGS = "Wait,Hmm,Alternatively,'',But,So"

@@ -13,8 +13,8 @@ from typing import Any
 
 from benchmarks.common import Session, decode, main, one_by_one, testbed_engine
 from s1sweep.grading.graders import GRADERS
+from s1sweep.sources.tasks import questions
 from s1sweep.spec import CellConfig
-from s1sweep.tasks import questions
 from tests.helpers import compose
 
 TASKS = "tiny_calc,tiny_hard"

@@ -80,7 +80,7 @@ class Compositions:
     def ours(self) -> float:
         """Seconds a cell, nothing known beforehand."""
         from s1sweep.compose import expand
-        from s1sweep.composer import Composer
+        from s1sweep.compose.composer import Composer
 
         started = time.perf_counter()
         composer = Composer(self.loader, self.master)

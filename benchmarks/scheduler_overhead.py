@@ -13,8 +13,10 @@ from benchmarks.common import main
 STAGES = 1000
 
 
-def measure(pairs: int) -> dict[str, Any]:
-    """Milliseconds per stage for `STAGES` independent no-op stages, beside bare Ray tasks that do nothing."""
+def measure(pairs: int, long: int = 0) -> dict[str, Any]:
+    """Milliseconds per stage for `STAGES` independent no-op stages, beside bare Ray tasks that do nothing. `long`: one
+    more run, of that many stages, with the scheduler's memory when all are queued and at each tenth of them.
+    """
     root = Path(__file__).parent.parent
     os.environ["PYTHONPATH"] = str(root)
     import ray
@@ -49,6 +51,9 @@ def measure(pairs: int) -> dict[str, Any]:
     for i in range(pairs):
         mine.append(ours(i))
         theirs.append(baseline())
+    found: dict[str, Any] = {}
+    if long:
+        found["long"] = _long(long, backend, placement)
     backend.close()
     return {
         "stages": STAGES,
@@ -57,7 +62,34 @@ def measure(pairs: int) -> dict[str, Any]:
         "baseline": "bare Ray tasks that do nothing and write nothing",
         "baseline_ms_per_task": round(sorted(theirs)[len(theirs) // 2], 3),
         "bar_ms": 10,
+        **found,
     }
+
+
+def _long(n: int, backend: Any, placement: Any) -> dict[str, Any]:
+    import psutil
+
+    from s1sweep.runtime.scheduler import Scheduler, Work
+    from s1sweep.store import Store
+    from tests.noop_stage import stage
+
+    def mib() -> float:
+        return round(psutil.Process().memory_info().rss / 2**20, 1)
+
+    with tempfile.TemporaryDirectory() as temp:
+        stages = {s.id: s for s in (stage(f"long-{i}") for i in range(n))}
+        scheduler = Scheduler(Store(temp), backend, placement)
+        started = time.perf_counter()
+        progress = scheduler.add(Work("long", stages, placement))
+        memory, tenth = [mib()], 1
+        while not progress.over:
+            scheduler.step(0.5)
+            if len(progress.done) >= tenth * n // 10:
+                memory.append(mib())
+                tenth += 1
+        seconds = time.perf_counter() - started
+        assert len(progress.done) == n and not progress.failed
+    return {"stages": n, "ms_per_stage": round(1000 * seconds / n, 3), "mib": memory}
 
 
 def _nothing() -> None:
@@ -65,4 +97,4 @@ def _nothing() -> None:
 
 
 if __name__ == "__main__":
-    main("scheduler_overhead", measure)
+    main("scheduler_overhead", measure, long=0)

@@ -12,16 +12,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from s1sweep import pins
-from s1sweep.axes import axes_of
 from s1sweep.compose import CellReturn
-from s1sweep.costmodel import CostModel, finished
 from s1sweep.data import server
 from s1sweep.decoding import openai_engine
 from s1sweep.errors import UserError
-from s1sweep.estimate import Estimate, estimate, train_notes
 from s1sweep.identity import digest
 from s1sweep.planning import Cell, Plan, Stage
+from s1sweep.planning.axes import axes_of
+from s1sweep.planning.costmodel import CostModel, finished
+from s1sweep.planning.estimate import Estimate, estimate, train_notes
 from s1sweep.queue.submission import Submissions
 from s1sweep.runtime.backend import Backend, InProcessBackend, check_capacity
 from s1sweep.runtime.display import Display
@@ -29,9 +28,10 @@ from s1sweep.runtime.job import Outcome
 from s1sweep.runtime.pending import request
 from s1sweep.runtime.policy import Capacity
 from s1sweep.runtime.scheduler import Scheduler
+from s1sweep.sources import pins
+from s1sweep.sources.tasks import questions
 from s1sweep.spec import CellConfig, CurateStage, GrpoSpec, Placement, ServerDomainsSpec, SftSpec
 from s1sweep.store import Store, Sweep
-from s1sweep.tasks import questions
 from s1sweep.training.recipe import split_batch
 
 

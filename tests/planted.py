@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from s1sweep.axes import axes_of
-from s1sweep.normal import parallel_of
 from s1sweep.planning import Plan, Stage
+from s1sweep.planning.axes import axes_of
+from s1sweep.planning.normal import parallel_of
+from s1sweep.sources.tasks import questions
 from s1sweep.spec import CellSpec
 from s1sweep.store import Store, Sweep
-from s1sweep.tasks import questions
 from tests.helpers import compose
 
 ROUND = 20  # tokens that each ignored end adds

@@ -21,12 +21,12 @@ from rich.console import Console
 
 from s1sweep.analysis import papertables, results, tables
 from s1sweep.analysis.intervals import wilson
-from s1sweep.axes import axes_of
 from s1sweep.errors import UserError
 from s1sweep.planning import Plan, Stage
+from s1sweep.planning.axes import axes_of
+from s1sweep.sources.tasks import questions
 from s1sweep.spec import CellSpec, DecodeStage, GradeStage
 from s1sweep.store import Store, Sweep
-from s1sweep.tasks import questions
 from tests.helpers import ROOT, compose
 
 Skill = Callable[[CellSpec, int], float]  # cell, question number -> chance of a correct answer

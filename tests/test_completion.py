@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from s1sweep import project
-from s1sweep.completion import complete
+from s1sweep.cli.completion import complete
 from s1sweep.errors import UserError
 from s1sweep.project import PACKAGED
 from tests.helpers import cli, cli_env, compose

@@ -30,7 +30,7 @@ TABLE = ROOT / "tests/golden/components.json"
 DECODE = ("decode", "case", "trace", "readout", "rows", "segments", "blockfile", "chat", "vllm_engine")
 TRAIN = ("sft", "rank", "recipe", "encode", "format")
 COMPONENTS: dict[str, tuple[int | list[int], list[str]]] = {
-    "pool": (ingest.VERSION, [f"s1sweep/data/{name}.py" for name in ("ingest", "pool", "raw")]),
+    "pool": (ingest.VERSION, ["s1sweep/data/ingest.py", "s1sweep/data/pool.py", "s1sweep/sources/raw.py"]),
     "curate": (curate.VERSION, ["s1sweep/data/curate.py", "s1sweep/data/curation/said.py"]),
     **{
         f"step.{name}": (

@@ -19,9 +19,9 @@ from omegaconf import OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
-from s1sweep.compose import CONF
-from s1sweep.composer import Composer
+from s1sweep.compose.composer import Composer
 from s1sweep.errors import UserError
+from s1sweep.project import PACKAGED as CONF
 from s1sweep.spec import CellConfig, CellSpec
 from tests.helpers import compose
 

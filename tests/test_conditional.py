@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from s1sweep.decoding.chat import Chat, load_tokenizer
-from s1sweep.normal import training_format
+from s1sweep.planning.normal import training_format
 from s1sweep.spec import TrainingFormat
 from s1sweep.training.conditional import bucket, steps_of, thought, wish
 from s1sweep.training.format import IGNORE, example, response_text

@@ -16,8 +16,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s1sweep import hub
-from s1sweep.axes import axes_of
 from s1sweep.data import curate, ingest, select
 from s1sweep.data.card import CARD
 from s1sweep.data.curation import STEPS, quality
@@ -25,9 +23,11 @@ from s1sweep.data.overlap import ngrams
 from s1sweep.data.pool import ROWS, read_jsonl
 from s1sweep.data.rules import RULES, rule_of
 from s1sweep.errors import UserError
-from s1sweep.normal import curation_before
-from s1sweep.pins import unpinned
 from s1sweep.planning import Plan
+from s1sweep.planning.axes import axes_of
+from s1sweep.planning.normal import curation_before
+from s1sweep.sources import hub
+from s1sweep.sources.pins import unpinned
 from s1sweep.spec import CellSpec, CurateStage, PoolSpec, PoolStage, SelectStage
 from s1sweep.spec.data import DecontaminateSpec, DeduplicateSpec, DifficultySpec, LengthSpec, QualitySpec
 from tests.helpers import ROOT, compose

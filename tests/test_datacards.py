@@ -9,11 +9,11 @@ import pytest
 from click.testing import CliRunner
 
 from s1sweep.analysis import datacards
-from s1sweep.axes import axes_of
 from s1sweep.cli import main
 from s1sweep.data import curate, ingest, select
 from s1sweep.errors import UserError
 from s1sweep.planning import Plan
+from s1sweep.planning.axes import axes_of
 from s1sweep.store import Store, Sweep
 from tests.helpers import compose
 from tests.test_report import Page

@@ -17,9 +17,10 @@ from typing import Any
 
 import pytest
 
-from s1sweep import doctor, pins, testbed
+from s1sweep import doctor, testbed
 from s1sweep.doctor import cluster, environment, machine, mirror, plans, sources, storage
 from s1sweep.doctor.base import Asked, Finding, without_secrets
+from s1sweep.sources import pins
 from s1sweep.store import Store
 from tests.fakehub import commit_of, serve
 from tests.helpers import cli_env, compose

@@ -13,8 +13,9 @@ from s1sweep.analysis import exhibits, plots, render, results
 from s1sweep.analysis.claims import findings
 from s1sweep.analysis.exhibits.base import Exhibit, Number, Row
 from s1sweep.analysis.study import Study
-from s1sweep.compose import CONF, multirun
+from s1sweep.compose import multirun
 from s1sweep.errors import UserError
+from s1sweep.project import PACKAGED as CONF
 from s1sweep.session import Session
 from s1sweep.spec import CellSpec
 from tests.helpers import cli

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from s1sweep.compose.grids import Cell, Reader, read
 from s1sweep.errors import UserError
-from s1sweep.grids import Cell, Reader, read
 from tests.helpers import compose
 
 READER = Reader(lambda key, value: [str(v) for v in (value if isinstance(value, list) else [value])])

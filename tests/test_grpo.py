@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from s1sweep.axes import axes_of
 from s1sweep.planning import Plan
+from s1sweep.planning.axes import axes_of
 from s1sweep.runtime.job import Resources, launch_here
 from s1sweep.spec import GrpoSpec, GrpoStage
 from s1sweep.training import sft

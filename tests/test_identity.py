@@ -65,8 +65,8 @@ def test_neutral_value_leaves_old_ids_alone() -> None:
 def test_where_a_file_lies_is_not_identity(tmp_path) -> None:
     """Equal bytes at two paths are one pool; other bytes are another."""
     from s1sweep import testbed
-    from s1sweep.axes import axes_of
     from s1sweep.planning import Plan
+    from s1sweep.planning.axes import axes_of
 
     ids = []
     for name in ("a", "b"):

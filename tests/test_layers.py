@@ -19,73 +19,48 @@ LAYERS = [
     ],
     ["s1sweep.identity"],
     ["s1sweep.testbed"],
-    ["s1sweep.hub", "s1sweep.lm_eval_tasks"],
-    ["s1sweep.leases"],
-    ["s1sweep.storage", "s1sweep.objects"],
-    ["s1sweep.store", "s1sweep.data.raw", "s1sweep.data.pool", "s1sweep.data.rules", "s1sweep.grading.graders"],
-    ["s1sweep.sources", "s1sweep.tasks", "s1sweep.decoding.readout", "s1sweep.decoding.engine"],
-    ["s1sweep.pins"],
+    ["s1sweep.sources.hub", "s1sweep.sources.lm_eval_tasks"],
+    ["s1sweep.store.leases"],
+    ["s1sweep.store.storage", "s1sweep.store.objects"],
+    ["s1sweep.store", "s1sweep.sources.raw", "s1sweep.data.pool", "s1sweep.data.rules", "s1sweep.grading.graders"],
+    ["s1sweep.sources", "s1sweep.decoding.readout", "s1sweep.decoding.engine"],
+    ["s1sweep.sources.pins"],
     ["s1sweep.data", "s1sweep.training", "s1sweep.decoding", "s1sweep.grading", "s1sweep.template"],
-    ["s1sweep.axes", "s1sweep.checks", "s1sweep.normal", "s1sweep.planning"],
+    ["s1sweep.planning"],
     [
-        "s1sweep.costmodel",
-        "s1sweep.estimate",
-        "s1sweep.compose",
-        "s1sweep.composer",
-        "s1sweep.grids",
-        "s1sweep.prefetch",
-        "s1sweep.preview",
-        "s1sweep.inspection",
-        "s1sweep.upkeep",
-        "s1sweep.archive",
-        "s1sweep.queue",
-        "s1sweep.analysis",
-        "s1sweep.launchers",
-        "s1sweep.runtime",
-        "s1sweep.simulation",
+        *(f"s1sweep.{n}" for n in ("compose", "queue", "analysis", "launchers", "runtime", "simulation")),
+        *(f"s1sweep.planning.{n}" for n in ("costmodel", "estimate")),
+        *("s1sweep.sources.prefetch", "s1sweep.store.upkeep", "s1sweep.store.archive"),
     ],
     ["s1sweep.tracking"],
     ["s1sweep.analysis.wandb_report", "s1sweep.analysis.wandb_save", "s1sweep.queue.mirror"],
     ["s1sweep.session", "s1sweep.search"],
     ["s1sweep.doctor"],
     ["s1sweep.api"],
-    ["s1sweep.options", "s1sweep.completion"],
-    ["s1sweep.commands", "s1sweep.share", "s1sweep.store_cli", "s1sweep.queue_cli", "s1sweep.simulate_cli"],
-    ["s1sweep.analysis_cli"],
     ["s1sweep.cli"],
 ]
 HOMES = {
-    "hydra": ["s1sweep.compose", "s1sweep.composer", "hydra_plugins.s1sweep"],
-    "omegaconf": ["s1sweep.compose", "s1sweep.composer", "hydra_plugins.s1sweep"],
+    "hydra": ["s1sweep.compose", "s1sweep.compose.composer", "hydra_plugins.s1sweep"],
+    "omegaconf": ["s1sweep.compose", "s1sweep.compose.composer", "hydra_plugins.s1sweep"],
     "wandb": ["s1sweep.tracking", "s1sweep.analysis.wandb_save", "s1sweep.analysis.wandb_results"],
     "wandb_workspaces": ["s1sweep.analysis.wandb_report"],
     "ray": ["s1sweep.runtime.ray_backend", "s1sweep.launchers"],
     "vllm": ["s1sweep.decoding.vllm_engine", "s1sweep.testbed"],
-    "lm_eval": ["s1sweep.lm_eval_tasks"],
+    "lm_eval": ["s1sweep.sources.lm_eval_tasks"],
     "httpx": ["s1sweep.decoding.openai_engine"],
     "torch": ["s1sweep.training", "s1sweep.decoding.vllm_engine", "s1sweep.testbed"],
     "trl": ["s1sweep.training"],
     "transformers": ["s1sweep.training", "s1sweep.data.curation.length", "s1sweep.decoding.chat", "s1sweep.testbed"],
-    "huggingface_hub": ["s1sweep.hub"],
-    "datasets": ["s1sweep.hub", "s1sweep.training"],
+    "huggingface_hub": ["s1sweep.sources.hub"],
+    "datasets": ["s1sweep.sources.hub", "s1sweep.training"],
     "pyarrow": [
-        *("s1sweep.data.raw", "s1sweep.tasks", "s1sweep.training.encode"),
-        *("s1sweep.analysis.grades", "s1sweep.analysis.frame", "s1sweep.archive"),
+        *("s1sweep.sources.raw", "s1sweep.sources.tasks", "s1sweep.training.encode"),
+        *("s1sweep.analysis.grades", "s1sweep.analysis.frame", "s1sweep.store.archive"),
     ],
     "matplotlib": ["s1sweep.analysis.plots"],
     "jinja2": ["s1sweep.analysis.modelcard", "s1sweep.analysis.report", "s1sweep.analysis.datacards"],
-    "click": [
-        "s1sweep.analysis_cli",
-        "s1sweep.cli",
-        "s1sweep.commands",
-        "s1sweep.completion",
-        "s1sweep.options",
-        "s1sweep.share",
-        "s1sweep.store_cli",
-        "s1sweep.queue_cli",
-        "s1sweep.simulate_cli",
-    ],
-    "fsspec": ["s1sweep.objects"],
+    "click": ["s1sweep.cli"],
+    "fsspec": ["s1sweep.store.objects"],
 }
 FILES = sorted(
     path for name in ("s1sweep", "analysis", "launchers", "hydra_plugins") for path in (ROOT / name).rglob("*.py")
@@ -98,13 +73,18 @@ def module(path: Path) -> str:
     return f"s1sweep.{name}" if name.startswith(("analysis", "launchers")) else name
 
 
+MODULES = {module(path) for path in FILES}
+
+
 def imports(path: Path) -> set[str]:
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            modules = names & MODULES
+            found |= modules if modules == names else {node.module, *names}
     return found
 
 

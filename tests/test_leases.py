@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s1sweep.leases import SKEW, TTL, Lease, Leases
 from s1sweep.planning import Stage
 from s1sweep.runtime import scheduler as module
 from s1sweep.runtime.backend import Handle, InProcessBackend
@@ -18,6 +17,7 @@ from s1sweep.runtime.job import Outcome
 from s1sweep.runtime.policy import Capacity
 from s1sweep.runtime.scheduler import Progress, Scheduler
 from s1sweep.store import Store
+from s1sweep.store.leases import SKEW, TTL, Lease, Leases
 from tests.noop_stage import stage
 from tests.test_scheduler import PLACEMENT, diamond
 

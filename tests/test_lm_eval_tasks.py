@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from s1sweep.axes import axes_of
 from s1sweep.decoding.chat import question_text
 from s1sweep.errors import UserError
 from s1sweep.planning import Plan
+from s1sweep.planning.axes import axes_of
+from s1sweep.sources.tasks import questions, task_content
 from s1sweep.spec import TaskSpec
-from s1sweep.tasks import questions, task_content
 from tests.helpers import cli, compose
 
 ROWS = [

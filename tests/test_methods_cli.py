@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from s1sweep.axes import axes_of
 from s1sweep.planning import Plan
+from s1sweep.planning.axes import axes_of
 from tests.helpers import ROOT, cli, compose
 
 SMALL = ["train=none", "task=tiny_calc", "task.limit=6", "placement=inprocess", "tracking=none"]

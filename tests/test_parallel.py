@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from s1sweep.grading import grade
 from s1sweep.grading.graders import GRADERS
 from s1sweep.grading.parallel import Outcome, Voter, decide
+from s1sweep.sources.tasks import questions
 from s1sweep.spec import GradeStage, ParallelSpec
-from s1sweep.tasks import questions
 from tests.helpers import compose
 
 MATH = GRADERS["math"].equal

@@ -8,9 +8,9 @@ import json
 import pytest
 
 from s1sweep import testbed
-from s1sweep.axes import axes_of, series_key
 from s1sweep.errors import UserError
 from s1sweep.planning import Plan
+from s1sweep.planning.axes import axes_of, series_key
 from s1sweep.spec import CellConfig, CellSpec
 from s1sweep.store import RecordMismatch, Store
 from tests.helpers import ROOT, compose

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from s1sweep.cli.preview import preview, preview_text
 from s1sweep.decoding.chat import load_tokenizer
-from s1sweep.preview import preview, preview_text
 from s1sweep.training.format import IGNORE, example
 from tests.helpers import cli, compose
 

@@ -253,6 +253,23 @@ def test_a_service_killed_at_any_moment_goes_on_to_the_same_records(root: Path, 
     assert used.keys() == {"ann", "bob"} and all(used.values()), "shares survive"
 
 
+@pytest.mark.long
+@pytest.mark.slow
+def test_what_went_with_a_killed_service_is_told(root: Path) -> None:
+    mine = enqueue(root, "mine", *gpu_stages("long", 1, 600.0), user="ann", gang=2)
+    killed = Served(root, "placement.cpus=2")
+    killed.until(lambda: state(root, mine).running)
+    killed.until(lambda: sum(used for used, _ in (Submissions(Store(root)).last_word() or {})["held"].values()) > 4)
+    killed.kill()
+    again = Served(root, "placement.cpus=2")
+    try:
+        again.until(lambda: state(root, mine).lost_seconds > 4)
+        told = state(root, mine)
+        assert told.gpu_seconds == told.lost_seconds < 600, "both of the attempt that fell; what runs now is not over"
+    finally:
+        again.kill()
+
+
 @pytest.mark.slow
 def test_a_real_sweep_is_submitted_and_the_client_goes(root: Path) -> None:
     """Submitted, served with the frozen code, mirrored to W&B's files; and the secret of the environment is nowhere."""

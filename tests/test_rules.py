@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from s1sweep.axes import axes_of
 from s1sweep.data.pool import Entry, Row, entry
 from s1sweep.data.rules import RULES
 from s1sweep.data.rules.s1k import NotebookSettings, benchmark_weights
 from s1sweep.data.select import normal, select
 from s1sweep.errors import UserError
 from s1sweep.planning import Plan
+from s1sweep.planning.axes import axes_of
 from s1sweep.spec import DataSpec
 from tests.helpers import ROOT, compose
 

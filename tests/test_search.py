@@ -363,6 +363,8 @@ def test_a_search_is_cheaper_than_its_grid_and_right_about_it(root: Path) -> Non
     again = cli("run", *command, "name=found", root=root)
     assert again.returncode == 0 and " 0 stages run" in again.stdout
     assert (root / "sweeps/found/search.json").read_bytes() == written
+    page = (root / "sweeps/found/report.html").read_text()
+    assert "The search</h3>" in page and all(arm["why"] in page for arm in found["arms"])
 
     grid = cli("run", "-m", *GRID, "name=grid", root=root)
     assert grid.returncode == 0, grid.stderr

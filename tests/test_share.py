@@ -13,9 +13,9 @@ import pytest
 from s1sweep.analysis import lm_eval_export
 from s1sweep.analysis.results import cells
 from s1sweep.errors import UserError
+from s1sweep.sources.tasks import questions
 from s1sweep.spec import TaskSpec
 from s1sweep.store import Store, Sweep
-from s1sweep.tasks import questions
 from tests.fakehub import commit_of, serve
 from tests.helpers import cli
 from tests.planted import plant

@@ -13,15 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from s1sweep import objects
 from s1sweep.analysis import results
 from s1sweep.errors import StoreUnavailable, UserError
-from s1sweep.objects import ObjectFiles
 from s1sweep.runtime.backend import InProcessBackend
 from s1sweep.runtime.policy import Capacity
 from s1sweep.runtime.scheduler import Scheduler
-from s1sweep.storage import LocalFiles, open_files
-from s1sweep.store import Store, Sweep, same_result
+from s1sweep.store import Store, Sweep, objects, same_result
+from s1sweep.store.objects import ObjectFiles
+from s1sweep.store.storage import LocalFiles, open_files
 from tests.helpers import cli
 from tests.noop_stage import stage
 from tests.objectstore import moto

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from s1sweep.axes import axes_of
 from s1sweep.decoding.chat import question_text
 from s1sweep.errors import UserError
 from s1sweep.planning import Plan
+from s1sweep.planning.axes import axes_of
+from s1sweep.sources.tasks import Question, _shuffled, question_count, questions, questions_digest
 from s1sweep.spec import TaskSpec
-from s1sweep.tasks import Question, _shuffled, question_count, questions, questions_digest
 from tests.helpers import ROOT, compose
 
 TASKS = sorted(p.stem for p in (ROOT / "conf/task").glob("*.yaml") if p.stem not in ("file", "lm_eval"))
@@ -41,7 +41,7 @@ def of(rows: list[dict], path: Path, name: str = "file", **fields: object) -> Ta
 
 @pytest.mark.parametrize("name", HUB)
 def test_a_hub_task_is_planned_without_a_hub(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("s1sweep.hub.snapshot", lambda *_: pytest.fail("a plan fetches nothing"))
+    monkeypatch.setattr("s1sweep.sources.hub.snapshot", lambda *_: pytest.fail("a plan fetches nothing"))
     config = compose("train=none", f"task={name}")[0]
     plan = Plan()
     plan.add(config.cell, axes_of(config))

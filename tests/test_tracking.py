@@ -17,12 +17,12 @@ import pytest
 
 from s1sweep.analysis import results
 from s1sweep.analysis.wandb_results import records
-from s1sweep.axes import axes_of
 from s1sweep.grading import grade
 from s1sweep.planning import Plan, Stage
+from s1sweep.planning.axes import axes_of
+from s1sweep.sources.tasks import questions
 from s1sweep.spec import DecodeStage, GradeStage, Tracking
 from s1sweep.store import Store, Sweep
-from s1sweep.tasks import questions
 from s1sweep.tracking import publish
 from tests.helpers import compose
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from s1sweep.axes import axes_of
-from s1sweep.estimate import PUBLISHED, TRAIN_EFFICIENCY, train_flops, train_notes
 from s1sweep.planning import Plan
+from s1sweep.planning.axes import axes_of
+from s1sweep.planning.estimate import PUBLISHED, TRAIN_EFFICIENCY, train_flops, train_notes
 from s1sweep.runtime.job import Done, Resources, launch_here
 from s1sweep.session import Session
 from s1sweep.spec import SftSpec, TrainStage

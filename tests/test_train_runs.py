@@ -12,8 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from s1sweep.axes import axes_of
 from s1sweep.planning import Plan, Stage
+from s1sweep.planning.axes import axes_of
 from s1sweep.runtime.backend import Backend
 from s1sweep.runtime.scheduler import Progress, Scheduler
 from s1sweep.spec import Placement

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s1sweep.axes import axes_of
 from s1sweep.errors import UserError
 from s1sweep.identity import digest
 from s1sweep.planning import Plan
+from s1sweep.planning.axes import axes_of
 from s1sweep.spec import SftSpec
 from s1sweep.training.encode import pack
 from s1sweep.training.format import IGNORE, example, response_text

@@ -13,11 +13,10 @@ from typing import Any
 
 import pytest
 
-from s1sweep import archive, upkeep
 from s1sweep.analysis import results
 from s1sweep.errors import UserError
 from s1sweep.identity import file_sha256
-from s1sweep.store import CHECKPOINTS, Store, Sweep
+from s1sweep.store import CHECKPOINTS, Store, Sweep, archive, upkeep
 from tests.helpers import cli
 from tests.test_analysis import fabricate
 

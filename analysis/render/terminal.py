@@ -16,7 +16,8 @@ STYLES = {"reference": "bold", "null": "dim", "published": "italic", "": ""}
 def show(exhibit: Exhibit, console: Console | None = None) -> None:
     """Print the exhibit's title, source, tables and notes; its figures are files."""
     console = console or Console(highlight=False)
-    console.print(f"{exhibit.title} ({exhibit.source})", style="bold", markup=False)
+    source = f" ({exhibit.source})" if exhibit.source else ""
+    console.print(exhibit.title + source, style="bold", markup=False)
     if exhibit.reading:
         console.print(exhibit.reading, markup=False)
     for one in exhibit.tables:

@@ -42,7 +42,7 @@ class S1SweepLauncher(Launcher):
     """Plans all cells of a batch together and runs them in the process's one session."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        from s1sweep.composer import Composer
+        from s1sweep.compose.composer import Composer
 
         self._composer = Composer(hydra_context.config_loader, config)
 
@@ -78,7 +78,7 @@ class Sequential(S1Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         from s1sweep.compose import answers, expand
-        from s1sweep.composer import Composer
+        from s1sweep.compose.composer import Composer
         from s1sweep.search import Options, search
 
         options = Options(**self._options)

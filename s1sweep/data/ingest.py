@@ -12,8 +12,8 @@ from typing import Any
 
 from s1sweep.data.curate import funnel
 from s1sweep.data.pool import ROWS, Checked
-from s1sweep.data.raw import Raw, read_hub, read_raw
 from s1sweep.sources import pool_file
+from s1sweep.sources.raw import Raw, read_hub, read_raw
 from s1sweep.spec import PoolSpec, PoolStage
 
 VERSION = 1

@@ -13,8 +13,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from s1sweep.data.raw import Raw, read_jsonl, read_lines
 from s1sweep.errors import UserError
+from s1sweep.sources.raw import Raw, read_jsonl, read_lines
 from s1sweep.spec import PoolSpec
 
 ROWS = "rows.jsonl"

@@ -12,8 +12,8 @@ from typing import Any
 
 from s1sweep.errors import UserError
 from s1sweep.sources import model_path
+from s1sweep.sources.tasks import LETTERS, Question
 from s1sweep.spec import ModelSpec, RowsSpec, ScorerSpec, TaskSpec
-from s1sweep.tasks import LETTERS, Question
 
 
 def load_tokenizer(model: ModelSpec | ScorerSpec) -> Any:

@@ -31,9 +31,9 @@ from s1sweep.decoding.trace import Memo, Tally
 from s1sweep.identity import digest, encode, tree_sha256
 from s1sweep.runtime.job import Done, Item, Resources
 from s1sweep.sources import model_digest, model_path
+from s1sweep.sources.tasks import Question, asked
 from s1sweep.spec import DecodeStage, ModelSpec, ScorerSpec
 from s1sweep.store import write_progress
-from s1sweep.tasks import Question, asked
 
 VERSION = 2
 SCORER_VERSION = 1

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from s1sweep.doctor.base import Asked, Finding
 from s1sweep.errors import UserError
 from s1sweep.session import Session
-from s1sweep.tasks import questions
+from s1sweep.sources.tasks import questions
 
 
 def planned(asked: Asked) -> Iterator[Finding]:

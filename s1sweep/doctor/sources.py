@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from s1sweep import hub, pins
 from s1sweep.doctor.base import Asked, Finding
 from s1sweep.errors import UserError
-from s1sweep.pins import Use
-from s1sweep.sources import model_path
+from s1sweep.sources import hub, model_path, pins
+from s1sweep.sources.pins import Use
 
 # What a folder must hold: one file of each line.
 PARTS: dict[hub.Kind, dict[str, tuple[str, ...]]] = {

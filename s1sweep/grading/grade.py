@@ -18,8 +18,8 @@ from s1sweep.decoding.readout import ENDINGS, READOUTS
 from s1sweep.decoding.rows import TOKENS as READOUT_TOKENS
 from s1sweep.grading.graders import GRADERS, VERDICTS, Grader, Judgement
 from s1sweep.grading.parallel import Voter, decide
+from s1sweep.sources.tasks import asked
 from s1sweep.spec import GradeStage, ParallelSpec
-from s1sweep.tasks import asked
 
 VERSION = 3
 GRADES = "grades.jsonl"

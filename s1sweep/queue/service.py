@@ -15,7 +15,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 
 from s1sweep.errors import StoreUnavailable, UserError
-from s1sweep.leases import Leases
 from s1sweep.planning import Stage
 from s1sweep.queue.code import place
 from s1sweep.queue.feasible import credentials
@@ -26,6 +25,7 @@ from s1sweep.runtime.policy import Ledger
 from s1sweep.runtime.scheduler import Scheduler, Work
 from s1sweep.spec import Placement
 from s1sweep.store import Store
+from s1sweep.store.leases import Leases
 
 POLL = 1.0  # seconds between looks at the queue
 BEAT = 2.0  # seconds between signs of life
@@ -58,6 +58,8 @@ class Service:
         self._mirrors: dict[str, subprocess.Popen[bytes]] = {}
         self._due: dict[str, float] = {}
         self._tokens = (time.monotonic(), 0.0, 0.0)  # when, how many, how many a second
+        # What a service that was killed held at its last beat: its jobs went with it.
+        self._fell: dict[str, list[float]] = (self._queue.last_word(self._cluster) or {}).get("held", {})
 
     def run(self, once: bool = False, stop: Callable[[], bool] = lambda: False) -> None:
         """Until `stop` says so; with `once`, until the queue is empty."""
@@ -149,7 +151,9 @@ class Service:
         self._scheduler.add(work)
         self._active[submission.id], self._standing[submission.id] = submission, standing
         now, had = time.time(), len(submission.stages) - len(stages)
-        self._before[submission.id] = replace(state, began=now, had=had)
+        used, lost = self._fell.pop(submission.id, (0.0, 0.0))
+        used, lost = state.gpu_seconds + used, state.lost_seconds + lost
+        self._before[submission.id] = replace(state, began=now, had=had, gpu_seconds=used, lost_seconds=lost)
         self._say(f"{submission.id}: {len(stages)} of {len(submission.stages)} stages to run, for {submission.user}")
         self._tell(submission.id)
 
@@ -220,6 +224,7 @@ class Service:
             free=free,
             excluded=sorted(self._scheduler.fleet.flaky),
             usage=self._scheduler.usage(),
+            held=self._scheduler.held(),
             tokens_per_second=round(self._rate(), 1),
             credentials=credentials(os.environ),
         )

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from s1sweep.errors import StoreUnavailable
-from s1sweep.leases import Leases
 from s1sweep.planning import Stage
 from s1sweep.runtime.backend import Backend, Handle
 from s1sweep.runtime.faults import MEMORY, Retries, Watchdog
@@ -27,6 +26,7 @@ from s1sweep.runtime.preemption import STOP
 from s1sweep.runtime.work import Progress, Union, Watcher, Work
 from s1sweep.spec import Placement
 from s1sweep.store import Store
+from s1sweep.store.leases import Leases
 
 __all__ = ["RANK", "Progress", "Scheduler", "Work", "request", "resources"]
 
@@ -158,6 +158,16 @@ class Scheduler:
         for run in self.fleet.cluster.running.values():
             used[run.job.user] = used.get(run.job.user, 0.0) + self._width(run) * (now - run.started)
         return used
+
+    def held(self) -> dict[str, tuple[float, float]]:
+        """By work, of its jobs that run: GPU-seconds so far, and those that would be lost if all stopped now."""
+        now, found = time.time(), dict[str, tuple[float, float]]()
+        for live in self._live.values():
+            run = self.fleet.cluster.running[live.group.id]
+            used, lost = found.get(live.work, (0.0, 0.0))
+            width = self._width(run)
+            found[live.work] = used + width * (now - run.started), lost + run.lost(now, width)
+        return found
 
     def run(self, stages: Mapping[str, Stage], standing: Mapping[str, Outcome]) -> Progress:
         """Run the stages of one work, inputs first, until nothing more can run. `standing` are failures of earlier runs

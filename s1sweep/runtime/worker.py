@@ -19,8 +19,8 @@ from typing import Any, TextIO
 
 from s1sweep.errors import StoreUnavailable
 from s1sweep.runtime.job import Done, FailureKind, Item, Job, LaunchRanks, Outcome
-from s1sweep.storage import FULL
 from s1sweep.store import LOG, Store
+from s1sweep.store.storage import FULL
 
 STAGES = {
     "pool": "s1sweep.data.ingest",

@@ -10,17 +10,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from s1sweep import pins
 from s1sweep.analysis import costs, grades, searched
 from s1sweep.compose import CellReturn
 from s1sweep.errors import UserError
-from s1sweep.estimate import estimate
 from s1sweep.identity import digest
 from s1sweep.planning import Cell, Plan
+from s1sweep.planning.estimate import estimate
 from s1sweep.search.policy import Arm, Options, judge, next_round, statements
+from s1sweep.sources import pins
+from s1sweep.sources.tasks import questions
 from s1sweep.spec import CellConfig
 from s1sweep.store import Store, Sweep
-from s1sweep.tasks import questions
 
 __all__ = ["Arm", "Options", "Outcome", "search"]
 

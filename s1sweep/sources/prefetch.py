@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from s1sweep import hub, pins
 from s1sweep.errors import UserError
+from s1sweep.sources import hub, pins
+from s1sweep.sources.tasks import questions, questions_digest
 from s1sweep.spec import CellSpec
 from s1sweep.store import Store
-from s1sweep.tasks import questions, questions_digest
 
 
 def prefetch(cells: Iterable[CellSpec], store: Store, say: Callable[[str], None]) -> list[str]:

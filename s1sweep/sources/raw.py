@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from s1sweep import hub
 from s1sweep.errors import UserError
+from s1sweep.sources import hub
 
 Raw = dict[str, Any] | str  # a string is a line that is no JSON object
 

@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from typing import Any
 
 import click
 
+from s1sweep.cli.options import JSON, ROOT
 from s1sweep.errors import SweepFailed
-
-ROOT = click.option(
-    "--root",
-    default=lambda: os.environ.get("S1SWEEP_ROOT", "s1sweep-out"),
-    help="Where the store is: a directory or URL (placement.root). [default: $S1SWEEP_ROOT or s1sweep-out]",
-)
-JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 @click.group()
@@ -28,8 +21,7 @@ def store() -> None:
 @ROOT
 def ls(as_json: bool, root: str) -> None:
     """What is in the store, how large, and which sweeps need it."""
-    from s1sweep import upkeep
-    from s1sweep.store import Store
+    from s1sweep.store import Store, upkeep
 
     found = upkeep.usage(Store(root))
     if as_json:
@@ -57,8 +49,7 @@ def ls(as_json: bool, root: str) -> None:
 @ROOT
 def verify(as_json: bool, root: str) -> None:
     """Read every output and compare it with its record. Exit code 1 if anything is broken."""
-    from s1sweep import upkeep
-    from s1sweep.store import Store
+    from s1sweep.store import Store, upkeep
 
     found = upkeep.verify(Store(root))
     if as_json:
@@ -80,8 +71,7 @@ def verify(as_json: bool, root: str) -> None:
 @ROOT
 def gc(yes: bool, grace: float, as_json: bool, root: str) -> None:
     """Stages that no sweep needs, attempts that count for nothing, checkpoints of finished stages."""
-    from s1sweep import upkeep
-    from s1sweep.store import Store
+    from s1sweep.store import Store, upkeep
 
     found = upkeep.collect(Store(root), grace, yes)
     if as_json:
@@ -103,8 +93,7 @@ def gc(yes: bool, grace: float, as_json: bool, root: str) -> None:
 @ROOT
 def export(sweep: str, file: str, without_checkpoints: bool, as_json: bool, root: str) -> None:
     """Write a sweep and all it needs to FILE (.tar, .tar.gz or .tar.zst)."""
-    from s1sweep import archive
-    from s1sweep.store import Store
+    from s1sweep.store import Store, archive
 
     found = archive.export(Store(root).sweep(sweep), file, not without_checkpoints)
     left = f", {len(found['left_out'])} left out" if found["left_out"] else ""
@@ -118,8 +107,7 @@ def export(sweep: str, file: str, without_checkpoints: bool, as_json: bool, root
 @ROOT
 def import_(file: str, as_json: bool, root: str) -> None:
     """Read an exported sweep into the store. Nothing is published unless all of it is whole."""
-    from s1sweep import archive
-    from s1sweep.store import Store
+    from s1sweep.store import Store, archive
 
     found = archive.import_(Store(root), file)
     text = f"Sweep {found['sweep']}: {found['cells_added']} cells and {found['stages_added']} stages added, "
@@ -142,3 +130,6 @@ def _size(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1000
     return f"{count:.1f} TB"
+
+
+COMMANDS: tuple[click.Command, ...] = (store,)

@@ -37,8 +37,8 @@ from typing import Any
 import s1sweep
 from s1sweep.errors import UserError, nearest
 from s1sweep.identity import digest, file_sha256
-from s1sweep.leases import Leases
-from s1sweep.storage import Held, open_files
+from s1sweep.store.leases import Leases
+from s1sweep.store.storage import Held, open_files
 
 SCHEMA = 1  # of record.json
 LOG = "log.txt"

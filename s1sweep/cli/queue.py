@@ -13,11 +13,9 @@ from typing import Any
 import click
 
 from s1sweep import api
-from s1sweep.commands import HYDRA
+from s1sweep.cli.options import HYDRA, JSON, ROOT
 from s1sweep.errors import UserError
-from s1sweep.options import ROOT
 
-JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 ADMIN = click.option("--admin", is_flag=True, help="Order about somebody else's sweep.")
 
 

@@ -12,17 +12,15 @@ from pathlib import Path
 
 import click
 
-from s1sweep import completion as shell_completion
+from s1sweep.cli import completion as shell_completion
+from s1sweep.cli.options import HYDRA, JSON, OVERRIDES
 from s1sweep.errors import SweepFailed, UserError
 
-OVERRIDES = click.argument("overrides", nargs=-1, type=click.UNPROCESSED, shell_complete=shell_completion.overrides)
-SWEEP = click.argument("sweep", required=False, shell_complete=shell_completion.sweeps)
-HYDRA = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": ["--help"]}
 _COLOURS = {"ok": "green", "warning": "yellow", "fault": "red"}
 
 
 @click.command(context_settings=HYDRA)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@JSON
 @OVERRIDES
 @click.pass_context
 def doctor(ctx: click.Context, overrides: Sequence[str], as_json: bool) -> None:
@@ -76,13 +74,13 @@ def completion(ctx: click.Context, shell: str) -> None:
 
 
 @click.command(context_settings=HYDRA)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@JSON
 @OVERRIDES
 def inspect(overrides: Sequence[str], as_json: bool) -> None:
     """Show what the model sees: a prompt, a masked training row, marks, stops, what is injected, how gold is read."""
-    from s1sweep import pins
+    from s1sweep.cli.preview import preview, preview_text
     from s1sweep.compose import cells_of
-    from s1sweep.preview import preview, preview_text
+    from s1sweep.sources import pins
     from s1sweep.store import Store
 
     configs = cells_of(overrides)
@@ -102,7 +100,7 @@ def inspect(overrides: Sequence[str], as_json: bool) -> None:
 def prefetch(overrides: Sequence[str]) -> None:
     """Fetch the models and data that `run` with the same overrides reads from the hub, and pin their commits."""
     from s1sweep.compose import cells_of
-    from s1sweep.prefetch import prefetch as fetch
+    from s1sweep.sources.prefetch import prefetch as fetch
     from s1sweep.store import Store
 
     configs = cells_of(overrides)
@@ -113,4 +111,4 @@ def prefetch(overrides: Sequence[str]) -> None:
         raise SweepFailed("\n".join(failed))
 
 
-ALL = (doctor, init, completion, inspect, prefetch)
+COMMANDS = (doctor, init, completion, inspect, prefetch)

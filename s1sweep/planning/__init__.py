@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from s1sweep.axes import series_key
-from s1sweep.checks import check, check_ask, check_questions
 from s1sweep.data import curate, ingest, rules, select, trial
 from s1sweep.data.curation import STEPS, domains
 from s1sweep.data.pool import Entry
@@ -22,9 +20,12 @@ from s1sweep.errors import invalid
 from s1sweep.grading import grade
 from s1sweep.grading.graders import GRADERS
 from s1sweep.identity import Once, digest, encode, file_sha256, payload, stage_id
-from s1sweep.normal import NO_EXTRAPOLATION, curation_before, extrapolation_of, parallel_of, training_format
-from s1sweep.pins import unpinned
+from s1sweep.planning.axes import series_key
+from s1sweep.planning.checks import check, check_ask, check_questions
+from s1sweep.planning.normal import NO_EXTRAPOLATION, curation_before, extrapolation_of, parallel_of, training_format
 from s1sweep.sources import held_out_digest, model_digest, pool_digest, tokenizer_digest
+from s1sweep.sources.pins import unpinned
+from s1sweep.sources.tasks import task_content
 from s1sweep.spec import (
     COMPUTE,
     AttemptsSpec,
@@ -59,7 +60,6 @@ from s1sweep.spec import (
 )
 from s1sweep.spec.data import asks
 from s1sweep.store import Store
-from s1sweep.tasks import task_content
 from s1sweep.training import conditional, grpo, sft
 
 KINDS = ("pool", "curate", "select", "train", "decode", "grade")

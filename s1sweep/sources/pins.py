@@ -14,9 +14,9 @@ from typing import Any, get_args
 
 from s1sweep.data.rules import rule_of
 from s1sweep.errors import UserError
-from s1sweep.hub import Kind
 from s1sweep.identity import Once
 from s1sweep.sources import hub_name, model_path, tokenizer_path
+from s1sweep.sources.hub import Kind
 from s1sweep.spec import CellSpec, CurationSpec, ModelSpec, NoTraining, PoolSpec, ScorerSpec, TaskSpec
 from s1sweep.spec.data import asks
 from s1sweep.store import Store

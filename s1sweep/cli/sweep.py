@@ -1,39 +1,18 @@
-"""The command line. Each command is a few lines over the layers below; exit codes: 0 done, 1 stages failed, 2 user's
-mistake.
-"""
+"""`run`, `plan`, `launch`, and what a store holds: `status`, `ls`, `explain`."""
 
 from __future__ import annotations
 
 import json
 import shlex
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 import click
 
-from s1sweep import __version__, analysis_cli, api, commands, project, queue_cli, simulate_cli, store_cli
-from s1sweep.commands import HYDRA, OVERRIDES, SWEEP
-from s1sweep.errors import SweepFailed, UserError
-from s1sweep.options import ROOT
-from s1sweep.share import export, push
-
-
-class Commands(click.Group):
-    """Turns a user's mistake into one message and exit code 2, without a traceback."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except UserError as error:
-            click.echo(f"s1sweep: {error}", err=True)
-            ctx.exit(2)
-        except SweepFailed as error:
-            click.echo(f"s1sweep: {error}", err=True)
-            ctx.exit(1)
-        except KeyboardInterrupt:
-            click.echo("s1sweep: stopped. What finished is kept; the same command goes on from there.", err=True)
-            ctx.exit(130)
+from s1sweep import api
+from s1sweep.cli.options import HYDRA, JSON, OVERRIDES, ROOT, SWEEP
+from s1sweep.cli.simulate import estimate_text
+from s1sweep.errors import UserError
 
 
 class WithCommand(click.Command):
@@ -45,22 +24,7 @@ class WithCommand(click.Command):
         return super().parse_args(ctx, args[:cut])
 
 
-@click.group(cls=Commands)
-@click.version_option(__version__)
-def main() -> None:
-    """Sweeps and ablations for simple test-time scaling."""
-    project.enter()
-
-
-for _command in commands.ALL:
-    main.add_command(_command)
-
-
-main.add_command(export)
-main.add_command(push)
-
-
-@main.command(context_settings=HYDRA)
+@click.command(context_settings=HYDRA)
 @click.option("--retry-failed", is_flag=True, help="Take up stages that failed in earlier runs.")
 @click.option("--force", metavar="STAGE", help="Redo a stage (an id or its beginning) and all that hangs on it.")
 @OVERRIDES
@@ -79,8 +43,8 @@ def run(overrides: Sequence[str], retry_failed: bool, force: str | None) -> None
         _after_run(session, outcome)
 
 
-@main.command(context_settings=HYDRA)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.command(context_settings=HYDRA)
+@JSON
 @OVERRIDES
 def plan(overrides: Sequence[str], as_json: bool) -> None:
     """Show what `run` with the same overrides would do, reuse and cost. Runs and writes nothing."""
@@ -100,13 +64,13 @@ def plan(overrides: Sequence[str], as_json: bool) -> None:
             click.echo("A search: this is its first round. Each further one depends on what those before have shown.")
 
 
-@main.command()
+@click.command()
 @SWEEP
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@JSON
 @ROOT
 def status(sweep: str | None, as_json: bool, root: str) -> None:
     """Stages of a sweep: done, running, failed, waiting; and how its submissions stand."""
-    from s1sweep import inspection
+    from s1sweep.cli import inspection
     from s1sweep.queue import view
     from s1sweep.store import Store
 
@@ -123,19 +87,19 @@ def status(sweep: str | None, as_json: bool, root: str) -> None:
             click.echo(f"  {job}: {why}")
 
 
-@main.command()
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.command()
+@JSON
 @ROOT
 def ls(as_json: bool, root: str) -> None:
     """The sweeps of a store, newest last."""
-    from s1sweep import inspection
+    from s1sweep.cli import inspection
     from s1sweep.store import Store
 
     found = inspection.sweeps(Store(root))
     click.echo(json.dumps(found, indent=1) if as_json else inspection.sweeps_text(found))
 
 
-@main.command(cls=WithCommand, context_settings=HYDRA)
+@click.command(cls=WithCommand, context_settings=HYDRA)
 @click.option("--dry-run", is_flag=True, help="Print exactly what would be submitted, and submit nothing.")
 @click.argument("overrides", nargs=-1, type=click.UNPROCESSED)
 @click.pass_obj
@@ -165,21 +129,15 @@ def launch(command: tuple[str, ...], overrides: Sequence[str], dry_run: bool) ->
     click.echo(launchers.after(config.launcher, job))
 
 
-@main.command()
+@click.command()
 @click.argument("stage")
 @ROOT
 def explain(stage: str, root: str) -> None:
     """A stage's spec, inputs and record, and why it is or is not reused."""
-    from s1sweep import inspection
+    from s1sweep.cli import inspection
     from s1sweep.store import Store
 
     click.echo(inspection.explain(Store(root), stage))
-
-
-main.add_command(store_cli.store)
-main.add_command(simulate_cli.simulate)
-for command in (*analysis_cli.COMMANDS, *queue_cli.COMMANDS):
-    main.add_command(command)
 
 
 def _print_plan(shown: api.PlanSummary, session: Any) -> None:
@@ -198,7 +156,7 @@ def _print_plan(shown: api.PlanSummary, session: Any) -> None:
         f"about {estimate.decode_tokens:,} tokens to decode, "
         f"{estimate.train_tokens:,} to train."
     )
-    console.print(simulate_cli.estimate_text(estimate.as_json()))
+    console.print(estimate_text(estimate.as_json()))
     for line in estimate.basis:
         console.print(f"Time: {line}.", style="dim", markup=False)
     for note in shown.trainings:
@@ -211,15 +169,15 @@ def _print_plan(shown: api.PlanSummary, session: Any) -> None:
 def _after_run(session: Any, outcome: Any) -> None:
     """Tables, links and failures; raises SweepFailed if a stage failed."""
     from s1sweep import tracking
+    from s1sweep.analysis import render, searched, tables
     from s1sweep.analysis import results as found
-    from s1sweep.analysis import searched, tables
 
     sweep = session.sweep
     keys = {cell.key for cell in session.plan.cells}
     cells = [cell for cell in found.cells(sweep) if cell.key in keys]
     tables.show(cells, store=session.store)
     if api.is_search(outcome):
-        searched.show(outcome.keep(sweep))
+        render.terminal.show(searched.exhibit(outcome.keep(sweep)))
     click.echo(f"Sweep {sweep.name}: {len(cells)} cells, {session.executed} stages run, {api.reused(session)} reused.")
     for line in tracking.publish(sweep, session.config.tracking):
         click.echo(line)
@@ -251,5 +209,4 @@ def _show_exhibit(session: Any) -> None:
         click.echo(f"No {name}: {error}")
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+COMMANDS: Sequence[click.Command] = (run, plan, status, ls, launch, explain)

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from s1sweep import testbed
-from s1sweep.data.raw import read_hub, read_raw
 from s1sweep.errors import UserError
-from s1sweep.hub import UNPINNED, content
 from s1sweep.identity import digest, file_sha256, tree_sha256
+from s1sweep.sources.hub import UNPINNED, content
+from s1sweep.sources.raw import read_hub, read_raw
 from s1sweep.spec import DecontaminateSpec, LengthSpec, ModelSpec, PoolSpec, ScorerSpec
 
 TOKENIZER = ("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "*.model")

@@ -11,10 +11,9 @@ from typing import Any
 
 import click
 
-from s1sweep import completion
-from s1sweep.commands import SWEEP
+from s1sweep.cli import completion
+from s1sweep.cli.options import JSON, ROOT, SWEEP
 from s1sweep.errors import UserError
-from s1sweep.options import ROOT
 
 
 @click.command()
@@ -30,8 +29,8 @@ def results(
 ) -> None:
     """The table of a sweep, by default the newest."""
     from s1sweep.analysis import clean as without
+    from s1sweep.analysis import render, searched, tables
     from s1sweep.analysis import results as found
-    from s1sweep.analysis import searched, tables
     from s1sweep.store import Store
 
     store = Store(root)
@@ -56,13 +55,13 @@ def results(
     else:
         tables.show(cells, clean=kept, store=store)
         if outcome := searched.read(store.sweep(sweep)):
-            searched.show(outcome)
+            render.terminal.show(searched.exhibit(outcome))
 
 
 @click.command()
 @click.argument("a", shell_complete=completion.sweeps)
 @click.argument("b", shell_complete=completion.sweeps)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@JSON
 @click.option("--other-root", metavar="ROOT", help="The store of B, where it is another one.")
 @ROOT
 def compare(a: str, b: str, as_json: bool, other_root: str | None, root: str) -> None:

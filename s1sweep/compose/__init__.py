@@ -27,14 +27,14 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import ValidationError
 
-from s1sweep import grids, project, typos
-from s1sweep.composer import Composer, refuse_nameless
+from s1sweep import project, typos
+from s1sweep.compose import grids
+from s1sweep.compose.composer import Composer, refuse_nameless
 from s1sweep.errors import SweepFailed, UserError, nearest
 from s1sweep.planning import Cell
 from s1sweep.spec import CellConfig
 from s1sweep.spec.launch import LaunchConfig
 
-CONF = Path(__file__).parent / "conf"
 SEQUENTIAL = ("token_budget", "half_width", "alpha", "first", "growth", "drop_beaten", "seed")
 
 
@@ -89,7 +89,7 @@ _OPEN = ("launcher.env", "launcher.file_mounts", "launcher.node_selector")  # na
 
 def _hydra(folders: Sequence[Path]) -> Hydra:
     setbase("1.3")
-    search = create_config_search_path(str(CONF.resolve()))
+    search = create_config_search_path(str(project.PACKAGED.resolve()))
     for folder in folders[1:]:
         # Hydra wants its own schemas to stay last.
         search.prepend("s1sweep", f"file://{folder}", anchor="schema")
@@ -141,7 +141,11 @@ def cells_of(arguments: Sequence[str]) -> list[CellConfig]:
 def conf_folders(config_dir: str | None = None) -> list[Path]:
     """Where choices are found: the package, then --config-dir, then the project around the working directory."""
     around = project.enter()
-    return [CONF, *([Path(config_dir).absolute()] if config_dir else []), *([around.conf] if around else [])]
+    return [
+        project.PACKAGED,
+        *([Path(config_dir).absolute()] if config_dir else []),
+        *([around.conf] if around else []),
+    ]
 
 
 def _parser() -> Any:

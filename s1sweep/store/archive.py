@@ -22,11 +22,10 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from s1sweep import upkeep
 from s1sweep.errors import UserError, invalid
 from s1sweep.identity import digest, file_sha256
-from s1sweep.storage import cannot_write
-from s1sweep.store import SCHEMA, Store, Sweep, diff
+from s1sweep.store import SCHEMA, Store, Sweep, diff, upkeep
+from s1sweep.store.storage import cannot_write
 
 FORMAT = 1
 ABOUT = "s1sweep.json"

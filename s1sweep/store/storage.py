@@ -102,7 +102,7 @@ def open_files(root: str | Path) -> Files:
     text = str(root)
     if "://" not in text:
         return LocalFiles(Path(root))
-    from s1sweep.objects import ObjectFiles
+    from s1sweep.store.objects import ObjectFiles
 
     return ObjectFiles(text)
 

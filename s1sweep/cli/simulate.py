@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from s1sweep.cli.options import JSON
 from s1sweep.errors import UserError
 
 BARS = " ▁▂▃▄▅▆▇█"
@@ -21,7 +22,7 @@ BINS = 50
 @click.option("--mtbf-days", type=click.FloatRange(0, min_open=True), help="A node fails about so often. [never]")
 @click.option("--repair-minutes", type=click.FloatRange(0), default=30.0, show_default=True, help="Until it is back.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the failures.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@JSON
 @click.argument("overrides", nargs=-1, type=click.UNPROCESSED)
 def simulate(overrides: Sequence[str], as_json: bool, **cluster: Any) -> None:
     """What `run` with the same overrides would take on a cluster: s1sweep simulate --gpus 4096 -m experiment=...
@@ -50,7 +51,7 @@ def simulated(
 ) -> dict[str, Any]:
     """What the stages that would run take. UserError if some of them never fit on the cluster."""
     from s1sweep import simulation as sim
-    from s1sweep.estimate import loads_of, node_of, range_of, times
+    from s1sweep.planning.estimate import loads_of, node_of, range_of, times
     from s1sweep.runtime.policy import Cluster
 
     stages, placement = session.missing(), session.placement
@@ -138,3 +139,6 @@ def _lines(found: Mapping[str, Any]) -> list[str]:
         bars = "".join(BARS[min(8, round(8 * u))] for u in found["utilisation_over_time"])
         lines.append(f"utilisation   {100 * found['utilisation']:.1f} %  {bars}")
     return [*lines, *(f"Time: {line}." for line in found["basis"])]
+
+
+COMMANDS: tuple[click.Command, ...] = (simulate,)

@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
 
-from s1sweep.costmodel import CostModel, Fit
 from s1sweep.planning import Plan, Stage
+from s1sweep.planning.costmodel import CostModel, Fit
 from s1sweep.runtime.pending import request
 from s1sweep.runtime.policy import Node
 from s1sweep.simulation import Work, simulate, work_of
+from s1sweep.sources.tasks import question_count
 from s1sweep.spec import DecodeStage, Placement, PoolSpec, PoolStage, SelectStage, SftSpec, TaskSpec, TrainStage
-from s1sweep.tasks import question_count
 from s1sweep.training.memory import advice, memory, shape
 from s1sweep.training.recipe import split_batch, total_steps
 

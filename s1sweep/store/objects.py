@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from s1sweep.errors import StoreUnavailable, UserError, invalid
-from s1sweep.leases import Leases
-from s1sweep.storage import FULL, Held, Info, cannot_write
+from s1sweep.store.leases import Leases
+from s1sweep.store.storage import FULL, Held, Info, cannot_write
 
 # Filesystems of fsspec whose mode="create" is one conditional request; in others it is a look, then a write.
 EXCLUSIVE = ("s3", "s3a", "gs", "gcs", "memory")

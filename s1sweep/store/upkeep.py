@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from s1sweep.identity import digest
-from s1sweep.storage import Info
 from s1sweep.store import CHECKPOINTS, SCHEMA, Store, Sweep
+from s1sweep.store.storage import Info
 
 GRACE = 24.0  # hours that must have passed since anything in it changed before it is removed
 RECORD, FAILED, WITHDRAWN = "record.json", "failed.json", "withdrawn.json"

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from s1sweep import completion
-from s1sweep.options import ROOT
+from s1sweep.cli import completion
+from s1sweep.cli.options import ROOT
 
 
 @click.command()
@@ -40,8 +40,8 @@ def push(what: str, repo: str, private: bool, dry_run: bool, root: str) -> None:
 
     STAGE is a train stage's id or its beginning; a SWEEP must have trained one checkpoint.
     """
-    from s1sweep import hub
     from s1sweep.analysis import modelcard
+    from s1sweep.sources import hub
     from s1sweep.store import Store
 
     found = modelcard.find(Store(root), what)
@@ -52,3 +52,6 @@ def push(what: str, repo: str, private: bool, dry_run: bool, root: str) -> None:
             click.echo(f"{name}  {path.stat().st_size:,} bytes", err=True)
         return
     click.echo(hub.upload(repo, {**files, "README.md": card.encode()}, private, f"{found.stage} of s1sweep"))
+
+
+COMMANDS: tuple[click.Command, ...] = (export, push)

@@ -9,6 +9,7 @@ from s1sweep.decoding.methods import METHODS
 from s1sweep.errors import UserError, invalid
 from s1sweep.grading.graders import GRADERS
 from s1sweep.sources import model_digest
+from s1sweep.sources.tasks import question_count, questions
 from s1sweep.spec import (
     AskSpec,
     AttemptsSpec,
@@ -19,7 +20,6 @@ from s1sweep.spec import (
     SamplingSpec,
     TaskSpec,
 )
-from s1sweep.tasks import question_count, questions
 
 # Methods that draw several times from one prefix.
 SAMPLED = ("rejection", "rebase")

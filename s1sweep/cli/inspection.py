@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from s1sweep.errors import UserError, nearest
-from s1sweep.leases import Lease
 from s1sweep.planning import KINDS, Plan, Stage
 from s1sweep.spec import CellSpec
 from s1sweep.store import CHECKPOINTS, Store, Sweep, diff
+from s1sweep.store.leases import Lease
 
 STATES = ("done", "running", "failed", "waiting")
 

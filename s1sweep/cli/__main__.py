@@ -1,0 +1,5 @@
+"""`python -m s1sweep.cli`."""
+
+from s1sweep.cli import main
+
+main()

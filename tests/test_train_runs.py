@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -67,9 +68,9 @@ def weights(root: Path, stage: Stage) -> dict:
     return load_file(Store(root).outputs(stage.id) / "checkpoint" / "model.safetensors")
 
 
-def ranks() -> list[psutil.Process]:
+def ranks(actor: str = "RayTrainWorker") -> list[psutil.Process]:
     found = [(p, " ".join(p.cmdline())) for p in psutil.Process().children(recursive=True)]
-    return [p for p, name in found if "RayTrainWorker" in name]
+    return [p for p, name in found if actor in name]
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +120,28 @@ def test_a_killed_rank_is_replaced_and_the_history_is_the_same(
     assert record and undisturbed and record["result"] == undisturbed["result"]
     assert int(record["provenance"]["cost"]["resumed_from"].removeprefix("step-")) >= killed[0]
     assert not (Store(root).stage_dir(stage.id) / CHECKPOINTS).exists()
+
+
+def test_what_a_killed_controller_reserved_is_free_again(root: Path, backend: Backend) -> None:
+    """Its two ranks hold both CPUs: were they still reserved, the second attempt would wait for ever."""
+    import ray
+
+    where = ["placement.train_workers=2", "placement.micro_batch=4", "placement.checkpoint_every=1"]
+    killed: list[psutil.Process] = []
+    _, stage, _ = stages(*where)
+
+    def kill(progress: Progress) -> None:
+        if not killed and Store(root).saved_step(stage.id):
+            killed.extend(ranks("TrainController"))
+            for controller in killed:
+                controller.kill()
+
+    progress, _ = go(root, backend, *where, watch=kill)
+    assert killed and not progress.failed
+    until = time.monotonic() + 60
+    while backend.nodes() and ray.available_resources().get("CPU") != 2:
+        assert time.monotonic() < until, ray.available_resources()
+        time.sleep(0.5)
 
 
 def test_who_is_told_to_go_saves_and_goes_on_free_of_charge(

@@ -93,6 +93,7 @@ class RayBackend:
             self._begin(_init_arguments(placement, cpus, self._temp))
         self._home: str = ray.get_runtime_context().get_node_id()
         self._lost = False
+        self._torn = False  # whether a training did not end by itself
         found = ray.cluster_resources()
         self.capacity = Capacity(found.get("CPU", 0.0), found.get("GPU", 0.0), placement.engines)
         self._placement = placement
@@ -127,6 +128,8 @@ class RayBackend:
                 "the node through which this process reached its Ray cluster is gone. What finished is kept; "
                 "the same command goes on from there."
             )
+        if self._torn:
+            _free_groups()
         have = [found["Resources"] for found in alive]
         need = self._placement.gpus_per_engine
         able = [i for i, some in enumerate(have) if some.get("GPU", 0.0) >= need and some.get("CPU", 0.0)]
@@ -199,7 +202,9 @@ class RayBackend:
             outcomes = self._ray.get(ref)
         except self._ray.exceptions.RayError as error:
             # The worker died, or the job could not even start; what it published stands.
+            self._torn |= job.kind == "train"
             return lost(job, f"{type(error).__name__}: {str(error).strip().splitlines()[0]}")
+        self._torn |= job.kind == "train" and not all(outcome.ok for outcome in outcomes)
         if place is not None:
             self._idle.setdefault(place, []).append(actor)
         return outcomes
@@ -213,6 +218,7 @@ class RayBackend:
         if actor is not None:
             self._ray.kill(actor)
         elif job is not None:
+            self._torn |= job.kind == "train"
             self._ray.cancel(ref, force=True, recursive=True)
 
     @_whole
@@ -237,6 +243,22 @@ class RayBackend:
         for actor in (actor for idle in self._idle.values() for actor in idle):
             self._ray.kill(actor)
         self._idle.clear()
+
+
+def _free_groups() -> None:
+    """Remove what this driver's trainings reserved and dead controllers hold. Ray keeps it until the driver ends, and
+    Ray Train's own cleaner asks the dashboard, which many clusters run without (2.60: `placement_group_cleaner.py`).
+    """
+    import ray
+    from ray._private.state import state
+    from ray.core.generated.gcs_pb2 import PlacementGroupTableData as Group
+    from ray.util.placement_group import PlacementGroup, remove_placement_group
+
+    mine = bytes.fromhex(ray.get_runtime_context().get_job_id())
+    for group in map(Group.FromString, state._connect_and_get_accessor().get_placement_group_table()):
+        held = group.creator_actor_dead and not group.is_detached and group.state != Group.REMOVED
+        if held and group.creator_job_id == mine:
+            remove_placement_group(PlacementGroup(ray.PlacementGroupID(group.placement_group_id)))
 
 
 def _runtime_env(code: str) -> dict[str, Any]:

@@ -60,10 +60,11 @@ class Compositions:
         from hydra.types import RunMode
         from hydra.version import setbase
 
-        from s1sweep.compose import CONF, expand
+        from s1sweep.compose import expand
+        from s1sweep.project import PACKAGED
 
         setbase("1.3")
-        hydra = Hydra.create_main_hydra2("s1sweep", create_config_search_path(str(CONF.resolve())))
+        hydra = Hydra.create_main_hydra2("s1sweep", create_config_search_path(str(PACKAGED.resolve())))
         self.loader = hydra.config_loader
         self.master = hydra.compose_config("config", [], RunMode.MULTIRUN, with_log_configuration=False)
         self.overrides = overrides

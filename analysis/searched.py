@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from s1sweep.store import Sweep
 
-from .exhibits.base import Exhibit, Number, Row, Table
+if TYPE_CHECKING:
+    from .exhibits.base import Exhibit
 
 SEARCH = "search.json"
 COLUMNS = ("arm", "questions", "accuracy, %", "at least", "at most", "tokens", "stopped: why")
@@ -26,6 +27,8 @@ def read(sweep: Sweep) -> dict[str, Any] | None:
 
 def exhibit(found: dict[str, Any]) -> Exhibit:
     """Each arm with its interval and why it stopped, and what the intervals mean."""
+    from .exhibits.base import Exhibit, Number, Row, Table  # late: `plan` reads searches without numpy
+
     rows = []
     for arm in found["arms"]:
         asked = f"{arm['questions']:,} of {arm['population']:,}"

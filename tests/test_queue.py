@@ -110,7 +110,7 @@ def test_submitting_freezes_plan_code_and_small_inputs_and_needs_no_service(root
     assert any("no service" in note for note in found["notes"])
     submission = Submissions(Store(root)).get(found["id"])
     assert submission is not None and submission.code
-    assert (root / "code" / submission.code / "s1sweep" / "cli.py").exists()
+    assert (root / "code" / submission.code / "s1sweep" / "session.py").exists()
     (decode,) = (s for s in submission.stages.values() if s.kind == "decode")
     mine.write_text("edited")
     assert Path(decode.spec.task.path).read_text().startswith('{"id": "q1"')  # type: ignore[union-attr, arg-type]

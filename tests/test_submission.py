@@ -85,5 +85,5 @@ def test_frozen_code_outlives_an_edit(root: Path, tmp_path: Path, monkeypatch: p
     assert freeze(Store(root), extra) != first
     folder = thaw(Store(root), first)
     assert (folder / "project/rule.py").read_text() == "x = 1\n"
-    assert (folder / "s1sweep/cli.py").read_bytes() == (Path(__file__).parent.parent / "s1sweep/cli.py").read_bytes()
+    assert (folder / "s1sweep/api.py").read_bytes() == (Path(__file__).parent.parent / "s1sweep/api.py").read_bytes()
     assert (folder / "s1sweep/launchers/slurm.sh").exists()

@@ -29,8 +29,8 @@ def results(
 ) -> None:
     """The table of a sweep, by default the newest."""
     from s1sweep.analysis import clean as without
-    from s1sweep.analysis import render, searched, tables
     from s1sweep.analysis import results as found
+    from s1sweep.analysis import searched, tables
     from s1sweep.store import Store
 
     store = Store(root)
@@ -55,6 +55,8 @@ def results(
     else:
         tables.show(cells, clean=kept, store=store)
         if outcome := searched.read(store.sweep(sweep)):
+            from s1sweep.analysis import render
+
             render.terminal.show(searched.exhibit(outcome))
 
 

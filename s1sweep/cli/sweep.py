@@ -169,14 +169,16 @@ def _print_plan(shown: api.PlanSummary, session: Any) -> None:
 def _after_run(session: Any, outcome: Any) -> None:
     """Tables, links and failures; raises SweepFailed if a stage failed."""
     from s1sweep import tracking
-    from s1sweep.analysis import render, searched, tables
     from s1sweep.analysis import results as found
+    from s1sweep.analysis import searched, tables
 
     sweep = session.sweep
     keys = {cell.key for cell in session.plan.cells}
     cells = [cell for cell in found.cells(sweep) if cell.key in keys]
     tables.show(cells, store=session.store)
     if api.is_search(outcome):
+        from s1sweep.analysis import render
+
         render.terminal.show(searched.exhibit(outcome.keep(sweep)))
     click.echo(f"Sweep {sweep.name}: {len(cells)} cells, {session.executed} stages run, {api.reused(session)} reused.")
     for line in tracking.publish(sweep, session.config.tracking):

@@ -183,6 +183,7 @@ def test_pause_priority_and_resume_by_name(service: Served, tmp_path: Path) -> N
     assert run(root, "priority", "second", "5").returncode == 0
     rows = {r["sweep"]: r for r in json.loads(run(root, "queue", "--json").stdout)["submissions"]}
     assert rows["second"]["priority"] == 5 and rows["slow"]["phase"] == "paused"
+    service.until(lambda: f"{second.id}: priority 5" in service.log.read_text())  # it looks once a second
     (tmp_path / "go").touch()
     service.until(lambda: state(root, first).over and state(root, second).over)
     assert mark.read_text().split() == ["r0", "q0"]

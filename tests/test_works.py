@@ -14,6 +14,7 @@ import pytest
 from s1sweep.errors import StoreUnavailable
 from s1sweep.planning import Plan, Stage
 from s1sweep.runtime import fleet
+from s1sweep.runtime import scheduler as scheduling
 from s1sweep.runtime.backend import Backend, Handle, InProcessBackend
 from s1sweep.runtime.job import Job, Outcome
 from s1sweep.runtime.policy import Capacity, Ledger, Node
@@ -218,6 +219,26 @@ def test_nodes_come_and_go(root: Path) -> None:
     progress = scheduler.add(work("a", *(stage(f"s{i}") for i in range(4))))
     until(scheduler, lambda: progress.over)
     assert backend.given.keys() == {"n1", "n2"} and len(progress.done) == 4
+
+
+class Mute(Lossy):
+    """One that never tells the end of what it was given on the bad node."""
+
+    def wait_any(self, handles: Sequence[Handle], timeout: float) -> list[tuple[Handle, list[Outcome]]]:
+        return self._inside.wait_any([h for h in handles if self._at[h] != self._bad], timeout)
+
+
+def test_what_runs_on_a_node_that_is_gone_is_given_up(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fleet, "AWAY", 0.1)
+    monkeypatch.setattr(scheduling, "ELSEWHERE", 0.1)
+    backend = Mute("n0", "n0", "n1")
+    scheduler = Scheduler(Store(root), backend, HERE)
+    progress = scheduler.add(work("a", stage("one"), here=HERE.model_copy(update={"max_retries": 1})))
+    scheduler.step(0.0)
+    assert backend.given == {"n0": 1}
+    backend.names.remove("n0")
+    until(scheduler, lambda: progress.over, 30)
+    assert not progress.failed and backend.given == {"n0": 1, "n1": 1}
 
 
 # --- on Ray, with eight GPUs that are only numbers

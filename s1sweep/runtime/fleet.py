@@ -9,6 +9,7 @@ from s1sweep.runtime.backend import Backend
 from s1sweep.runtime.policy import Cluster, Node, Running
 
 FLAKY = 3  # jobs in a row that were lost on a node
+AWAY = 10.0  # seconds a node is gone until its jobs are given up: the backend, which would say more, may never say it
 REST = 10.0  # seconds without jobs for a node that lost one, so that it is tried elsewhere; twice that the next time
 
 
@@ -20,6 +21,7 @@ class Fleet:
         self._there = {node.name: node for node in backend.nodes()}
         self._lost: Counter[str] = Counter()
         self._rests: dict[str, float] = {}  # until when
+        self._gone: dict[str, float] = {}  # since when
         self.cluster = Cluster(self._there.values())
         self.flaky: set[str] = set()
 
@@ -39,11 +41,19 @@ class Fleet:
             self._rests = {name: until for name, until in self._rests.items() if name in there}
             excluded = {*self.flaky, *self._rests, *(node.name for node in gone)}
             self.cluster = Cluster([*there.values(), *gone], self.cluster.running.values(), excluded)
+        now = time.monotonic()
+        self._gone = {node.name: self._gone.get(node.name, now) for node in gone}
         alone = not self.cluster.nodes.keys() - self.cluster.excluded
         for name, until in list(self._rests.items()):
-            if alone or time.monotonic() >= until:
+            if alone or now >= until:
                 del self._rests[name]
                 self.cluster.include(name)
+
+    def stranded(self) -> list[Running]:
+        """Jobs with a part on a node that has long been gone."""
+        since = time.monotonic() - AWAY
+        away = {name for name, when in self._gone.items() if when <= since}
+        return [run for run in self.cluster.running.values() if not away.isdisjoint(run.nodes)]
 
     def ended(self, run: Running, lost: bool) -> None:
         """A job ended or was lost. A node that loses several in a row is excluded, unless it is the last."""

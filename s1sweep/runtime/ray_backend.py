@@ -1,5 +1,5 @@
-"""The Ray backend: jobs as Ray tasks, decoding on long-lived actors that keep their engine warm, training under Ray
-Train.
+"""The Ray backend: jobs as Ray tasks, decoding on long-lived actors that keep their engine warm, trainings of several
+ranks under Ray Train.
 
 Only this file and what submits to a cluster import Ray.
 """
@@ -24,7 +24,7 @@ import psutil
 
 from s1sweep.runtime import preemption
 from s1sweep.runtime.backend import ClusterLost, Handle, lost
-from s1sweep.runtime.job import Job, Outcome, RankFunction, Resources
+from s1sweep.runtime.job import Job, Outcome, RankFunction, Resources, launch_here
 from s1sweep.runtime.policy import Capacity, Node
 from s1sweep.runtime.worker import classify, execute, log_to
 from s1sweep.spec import Placement
@@ -102,6 +102,7 @@ class RayBackend:
         self._idle: dict[_Place, list[Any]] = {}
         self._busy: dict[Handle, tuple[_Place, Any]] = {}
         self._task = ray.remote(max_retries=0)(_execute)
+        self._training = ray.remote(max_retries=0, max_calls=1)(_execute)  # a trainer leaves its state in the process
         self._actor = ray.remote(max_restarts=0, max_task_retries=0)(_DecodeWorker)
 
     def _begin(self, arguments: dict[str, Any]) -> None:
@@ -179,9 +180,10 @@ class RayBackend:
         else:
             if job.request.gpus:
                 self._release_idle()
-            # A training's workers take their own share; its driver only waits.
-            cpus, gpus = (0.0, 0.0) if job.kind == "train" else (job.request.cpus, job.request.gpus)
-            ref = self._task.options(num_cpus=cpus, num_gpus=gpus, name=job.id, **options).remote(job)
+            # The ranks of a training take their own share; its driver only waits.
+            cpus, gpus = (0.0, 0.0) if _ranked(job) else (job.request.cpus, job.request.gpus)
+            task = self._training if job.kind == "train" else self._task
+            ref = task.options(num_cpus=cpus, num_gpus=gpus, name=job.id, **options).remote(job)
         self._jobs[job.id] = (job, ref)
         return job.id
 
@@ -202,9 +204,9 @@ class RayBackend:
             outcomes = self._ray.get(ref)
         except self._ray.exceptions.RayError as error:
             # The worker died, or the job could not even start; what it published stands.
-            self._torn |= job.kind == "train"
+            self._torn |= _ranked(job)
             return lost(job, f"{type(error).__name__}: {str(error).strip().splitlines()[0]}")
-        self._torn |= job.kind == "train" and not all(outcome.ok for outcome in outcomes)
+        self._torn |= _ranked(job) and not all(outcome.ok for outcome in outcomes)
         if place is not None:
             self._idle.setdefault(place, []).append(actor)
         return outcomes
@@ -218,7 +220,7 @@ class RayBackend:
         if actor is not None:
             self._ray.kill(actor)
         elif job is not None:
-            self._torn |= job.kind == "train"
+            self._torn |= _ranked(job)
             self._ray.cancel(ref, force=True, recursive=True)
 
     @_whole
@@ -285,15 +287,22 @@ def _init_arguments(placement: Placement, cpus: int, temp: str) -> dict[str, Any
     }
 
 
+def _ranked(job: Job) -> bool:
+    """Whether it trains under Ray Train, whose processes take seconds to start. One rank alone needs none of them, but
+    sharded weights need a process group.
+    """
+    return job.kind == "train" and (job.resources.train_workers > 1 or job.resources.train_strategy != "ddp")
+
+
 def _execute(job: Job) -> list[Outcome]:
-    return execute(job, launch_ranks, own_process=True)
+    return execute(job, launch_ranks if _ranked(job) else launch_here, own_process=True)
 
 
 class _DecodeWorker:
     """A process that decodes; its engine stays warm between jobs."""
 
     def execute(self, job: Job) -> list[Outcome]:
-        return execute(job, launch_ranks, own_process=True)
+        return execute(job, launch_here, own_process=True)
 
 
 def launch_ranks(fn: RankFunction, config: dict[str, Any], resources: Resources) -> None:

@@ -381,7 +381,12 @@ class Scheduler:
                 self._put([name])
 
     def _look_at_nodes(self) -> None:
+        """See which nodes are there, and give up what runs on one that is not."""
         self.fleet.look()
+        stranded = {run.job.id for run in self.fleet.stranded()}
+        for live in [live for live in self._live.values() if live.group.id in stranded]:
+            self._give_up(live, "worker_lost", "its node is gone")
+        self._collect()
 
     def _look_at_jobs(self) -> None:
         """Note what was saved, and cancel what has not got further for too long."""
@@ -398,7 +403,10 @@ class Scheduler:
                 continue  # says nothing, or where we do not see it
             patience = self._pending.best(live.group).placement.hang_after
             if self._watchdog.silent(live.group.id, said, time.monotonic()) >= patience:
-                self._backend.cancel(live.handle)
                 message = f"no progress for {patience:g} s (placement.hang_after); it was cancelled"
-                self._came.append(_Came(live, [Outcome(n, False, "hung", message) for n in live.group.stages]))
+                self._give_up(live, "hung", message)
         self._collect()
+
+    def _give_up(self, live: _Live, failure: str, message: str) -> None:
+        self._backend.cancel(live.handle)
+        self._came.append(_Came(live, [Outcome(name, False, failure, message) for name in live.group.stages]))

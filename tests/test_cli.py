@@ -182,7 +182,7 @@ def test_a_killed_training_is_tried_again(finished: Path, root: Path) -> None:
     while not killed and time.monotonic() < deadline:
         for child in psutil.Process(process.pid).children(recursive=True):
             with contextlib.suppress(psutil.Error):
-                if "ray::train-" in " ".join(child.cmdline()) and list(root.glob("stages/train-*/*/progress.json")):
+                if "ray::train" in " ".join(child.cmdline()) and list(root.glob("stages/train-*/*/progress.json")):
                     child.kill()
                     killed = True
         time.sleep(0.05)

@@ -73,7 +73,7 @@ def ranks(title: str = "RayTrainWorker") -> list[psutil.Process]:
     return [p for p, name in found if title in name]
 
 
-ALONE = "ray::train-"  # the one rank of a training is its task
+ALONE = "ray::train"  # the one rank of a training is its task
 
 
 @pytest.fixture(scope="module")

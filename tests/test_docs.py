@@ -12,8 +12,11 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from pydantic import BaseModel
 
+from s1sweep.cli import main
+from s1sweep.cli.store import store
 from s1sweep.compose import cells_of
 from s1sweep.spec import CellSpec, Placement, Tracking
 from tests.helpers import ROOT
@@ -42,6 +45,17 @@ def test_there_are_commands_to_try() -> None:
 @pytest.mark.parametrize("line", commands())
 def test_commands_compose(line: str) -> None:
     assert cells_of([word for word in shlex.split(line) if word != "--json"])
+
+
+def test_every_command_has_its_place_on_the_page_and_one_line_of_help() -> None:
+    page = (DOCS / "commands.md").read_text(encoding="utf-8")
+    said = CliRunner().invoke(main, ["--help"], terminal_width=80).output
+    for name in main.commands:
+        assert re.search(rf"s1sweep {name}\b|\| {name}\b|also (\w+, )*{name}\b", page), name
+        (line,) = re.findall(rf"^  {name} +(.+)$", said, re.M)
+        assert line.endswith(".") and not line.endswith("..."), line
+    for name in store.commands:
+        assert re.search(rf"store {name}\b|also (\w+, )*{name}\b", page), name
 
 
 @cache

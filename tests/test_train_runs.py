@@ -109,7 +109,8 @@ def test_a_killed_rank_is_replaced_and_the_history_is_the_same(
 
     def kill(progress: Progress) -> None:
         step = Store(root).saved_step(stage.id)
-        if step >= 4 and not killed and (found := ranks(ALONE if workers == 1 else "RayTrainWorker")):  # in the second epoch, inside it
+        found = ranks(ALONE if workers == 1 else "RayTrainWorker")
+        if step >= 4 and not killed and found:  # in the second epoch, inside it
             found[-1].kill()
             killed.append(step)
 

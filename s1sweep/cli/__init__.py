@@ -12,9 +12,24 @@ from s1sweep import __version__, project
 from s1sweep.cli import analysis, prepare, queue, share, simulate, store, sweep
 from s1sweep.errors import SweepFailed, UserError
 
+SECTIONS = {
+    "Prepare": prepare.COMMANDS,
+    "Run": (*sweep.COMMANDS, *simulate.COMMANDS),
+    "Queue on a cluster": queue.COMMANDS,
+    "Read results": analysis.COMMANDS,
+    "Keep and share": (*store.COMMANDS, *share.COMMANDS),
+}
+
 
 class Commands(click.Group):
-    """Turns a user's mistake into one message and exit code 2, without a traceback."""
+    """Shows commands by topic, and turns a user's mistake into one message and exit code 2, without a traceback."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        width = max(map(len, self.commands))
+        room = formatter.width - width - 6
+        for title, commands in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(f"{one.name:{width}}", one.get_short_help_str(room)) for one in commands])
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -37,6 +52,6 @@ def main() -> None:
     project.enter()
 
 
-for _topic in (prepare, sweep, queue, analysis, share, store, simulate):
-    for _command in _topic.COMMANDS:
+for _commands in SECTIONS.values():
+    for _command in _commands:
         main.add_command(_command)

@@ -27,7 +27,7 @@ from s1sweep.errors import UserError
 def results(
     sweep: str | None, as_json: bool, as_csv: bool, parquet: str | None, readouts: bool, clean: bool, root: str
 ) -> None:
-    """The table of a sweep, by default the newest."""
+    """Print the table of a sweep, by default the newest."""
     from s1sweep.analysis import clean as without
     from s1sweep.analysis import results as found
     from s1sweep.analysis import searched, tables
@@ -67,7 +67,10 @@ def results(
 @click.option("--other-root", metavar="ROOT", help="The store of B, where it is another one.")
 @ROOT
 def compare(a: str, b: str, as_json: bool, other_root: str | None, root: str) -> None:
-    """Two sweeps, cell by cell: paired differences B - A, and what differs in config and in what made them."""
+    """Compare two sweeps: paired differences B - A.
+
+    Also what differs in config, and in what made them.
+    """
     from s1sweep.store import Store
 
     try:
@@ -92,7 +95,10 @@ def compare(a: str, b: str, as_json: bool, other_root: str | None, root: str) ->
 @click.option("--project", help="The W&B project of --to wandb. [default: $WANDB_PROJECT, or where the runs are]")
 @ROOT
 def report(sweep: str | None, out: str | None, to: str, entity: str | None, project: str | None, root: str) -> None:
-    """Write a sweep's page, one self-contained HTML file, or its W&B report and workspace."""
+    """Write a sweep's page, or its W&B report.
+
+    The page is one self-contained HTML file.
+    """
     from s1sweep.store import Store
 
     found = Store(root).sweep(sweep)
@@ -123,7 +129,10 @@ def _wandb_report(sweep: Any, entity: str | None, project: str | None) -> None:
 @click.option("--published", is_flag=True, help="Put the source's own numbers beside ours.")
 @ROOT
 def show(name: str | None, sweep: str | None, form: str, figure: str | None, published: bool, root: str) -> None:
-    """A table or figure of a paper from a sweep's results, by default the newest's; without NAME, which there are."""
+    """Show a table or figure of a paper from a sweep.
+
+    Without NAME, which there are; by default from the newest sweep.
+    """
     try:
         from s1sweep.analysis import exhibits, plots, render
         from s1sweep.analysis.study import Study
@@ -152,7 +161,10 @@ def show(name: str | None, sweep: str | None, form: str, figure: str | None, pub
 @click.option("--out", metavar="FILE", help="Where to write. [default: data.html in the sweep's folder]")
 @ROOT
 def data(sweep: str | None, out: str | None, root: str) -> None:
-    """What a sweep was trained on: subsets, what they share, and overlap with its tasks; writes one HTML file."""
+    """Show what a sweep was trained on.
+
+    Subsets, what they share, and overlap with its tasks; writes one HTML file.
+    """
     from s1sweep.analysis import datacards
     from s1sweep.store import Store
 

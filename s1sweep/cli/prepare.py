@@ -24,7 +24,10 @@ _COLOURS = {"ok": "green", "warning": "yellow", "fault": "red"}
 @OVERRIDES
 @click.pass_context
 def doctor(ctx: click.Context, overrides: Sequence[str], as_json: bool) -> None:
-    """Whether `run` with the same overrides can run here, and what to do where it cannot. Exit code 1 if it cannot."""
+    """Say whether a run can work here.
+
+    Tries what `run` with the same overrides needs, and says what to do for each fault. Exit code 1 if it cannot run.
+    """
     from s1sweep import doctor as practice
 
     asked = practice.ask(overrides)
@@ -51,7 +54,10 @@ def doctor(ctx: click.Context, overrides: Sequence[str], as_json: bool) -> None:
 @click.command()
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 def init(folder: Path) -> None:
-    """Make a project: a conf/ of your own beside the packaged choices, an example experiment, task and subset rule."""
+    """Make a project with a conf/ of your own.
+
+    In it are an example experiment, a task and a subset rule, beside the packaged choices.
+    """
     from s1sweep import project
 
     for path in project.create(folder):
@@ -63,7 +69,9 @@ def init(folder: Path) -> None:
 @click.argument("shell", type=click.Choice(shell_completion.SHELLS))
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> None:
-    """Print what a shell reads to complete s1sweep: groups, choices, fields, sweeps.
+    """Print what a shell needs to complete commands.
+
+    Groups, choices, fields and names of sweeps.
 
     \b
     bash:  eval "$(s1sweep completion bash)"    in ~/.bashrc
@@ -77,7 +85,10 @@ def completion(ctx: click.Context, shell: str) -> None:
 @JSON
 @OVERRIDES
 def inspect(overrides: Sequence[str], as_json: bool) -> None:
-    """Show what the model sees: a prompt, a masked training row, marks, stops, what is injected, how gold is read."""
+    """Show what the model sees.
+
+    A prompt, a masked training row, marks, stops, what is injected, how gold is read.
+    """
     from s1sweep.cli.preview import preview, preview_text
     from s1sweep.compose import cells_of
     from s1sweep.sources import pins
@@ -98,7 +109,7 @@ def inspect(overrides: Sequence[str], as_json: bool) -> None:
 @click.command(context_settings=HYDRA)
 @OVERRIDES
 def prefetch(overrides: Sequence[str]) -> None:
-    """Fetch the models and data that `run` with the same overrides reads from the hub, and pin their commits."""
+    """Fetch the models and data of a run, and pin their commits."""
     from s1sweep.compose import cells_of
     from s1sweep.sources.prefetch import prefetch as fetch
     from s1sweep.store import Store
@@ -111,4 +122,4 @@ def prefetch(overrides: Sequence[str]) -> None:
         raise SweepFailed("\n".join(failed))
 
 
-COMMANDS = (doctor, init, completion, inspect, prefetch)
+COMMANDS = (doctor, init, inspect, prefetch, completion)

@@ -25,7 +25,7 @@ ADMIN = click.option("--admin", is_flag=True, help="Order about somebody else's 
 @JSON
 @click.argument("overrides", nargs=-1, type=click.UNPROCESSED)
 def submit(overrides: Sequence[str], level: int, retry_failed: bool, as_json: bool) -> None:
-    """Queue what `run` with the same overrides would run, and return: docs/queue.md.
+    """Queue what a run would run, and return. See docs/queue.md.
 
     The plan, the code and small input files are frozen; `s1sweep serve` runs them on the cluster.
     """
@@ -60,7 +60,9 @@ def submit(overrides: Sequence[str], level: int, retry_failed: bool, as_json: bo
 @click.option("--once", is_flag=True, help="End when the queue is empty.")
 @click.argument("overrides", nargs=-1, type=click.UNPROCESSED)
 def serve(overrides: Sequence[str], once: bool) -> None:
-    """Run what is submitted to a store: s1sweep serve placement=gpu placement.root=/shared/store
+    """Run what is submitted to a store.
+
+    s1sweep serve placement=gpu placement.root=/shared/store
 
     One service for each cluster (placement.cluster). Killed and started again it goes on. OVERRIDES are placement's.
     """
@@ -96,7 +98,7 @@ def serve(overrides: Sequence[str], once: bool) -> None:
 @JSON
 @ROOT
 def queue(everything: bool, as_json: bool, root: str) -> None:
-    """What is submitted, in the order in which it is considered, and why it waits."""
+    """Show what is submitted, in whose turn, and why it waits."""
     from rich.console import Console
 
     from s1sweep.queue import view
@@ -116,7 +118,7 @@ def queue(everything: bool, as_json: bool, root: str) -> None:
 @JSON
 @ROOT
 def logs(sweep: str, follow: bool, prefix: str, as_json: bool, root: str) -> None:
-    """The newest log of each stage of a submitted sweep."""
+    """Print the newest log of each stage of a submitted sweep."""
     from s1sweep.queue import view
     from s1sweep.queue.submission import Submissions
     from s1sweep.store import Store
@@ -184,7 +186,10 @@ def resume(sweep: str, admin: bool, as_json: bool, root: str) -> None:
 @JSON
 @ROOT
 def top(every: float, as_json: bool, root: str) -> None:
-    """The queue, its stages and how busy each node is, live; once where the output is no terminal."""
+    """Watch the queue, its stages and nodes, live.
+
+    Printed once where the output is no terminal.
+    """
     from rich.console import Console
     from rich.live import Live
 

@@ -18,7 +18,10 @@ from s1sweep.cli.options import ROOT
 )
 @ROOT
 def export(sweep: str, folder: str, form: str, root: str) -> None:
-    """Write a sweep's results into DIR as lm-evaluation-harness writes its own: results_*.json, samples_*.jsonl."""
+    """Write results as lm-evaluation-harness does.
+
+    DIR gets results_*.json and samples_*.jsonl.
+    """
     from s1sweep.analysis import lm_eval_export
     from s1sweep.store import Store
 
@@ -36,7 +39,9 @@ def export(sweep: str, folder: str, form: str, root: str) -> None:
 @click.option("--dry-run", is_flag=True, help="Print the card and the files, and push nothing.")
 @ROOT
 def push(what: str, repo: str, private: bool, dry_run: bool, root: str) -> None:
-    """Push a checkpoint to the hub (OWNER/NAME) with a model card. The token is HF_TOKEN's, or that of `hf auth login`.
+    """Push a checkpoint to the hub, with a model card.
+
+    REPO is OWNER/NAME. The token is HF_TOKEN's, or that of `hf auth login`.
 
     STAGE is a train stage's id or its beginning; a SWEEP must have trained one checkpoint.
     """

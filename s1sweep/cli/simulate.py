@@ -25,7 +25,9 @@ BINS = 50
 @JSON
 @click.argument("overrides", nargs=-1, type=click.UNPROCESSED)
 def simulate(overrides: Sequence[str], as_json: bool, **cluster: Any) -> None:
-    """What `run` with the same overrides would take on a cluster: s1sweep simulate --gpus 4096 -m experiment=...
+    """Show what a run would take on a cluster of numbers.
+
+    s1sweep simulate --gpus 4096 -m experiment=...
 
     Makespan beside what no schedule beats, GPU hours, use over time, money. Runs and writes nothing
     (docs/simulate.md).

@@ -13,14 +13,14 @@ from s1sweep.errors import SweepFailed
 
 @click.group()
 def store() -> None:
-    """Look after a store: docs/store.md."""
+    """See, verify, clean a store; export and import sweeps. See docs/store.md."""
 
 
 @store.command()
 @JSON
 @ROOT
 def ls(as_json: bool, root: str) -> None:
-    """What is in the store, how large, and which sweeps need it."""
+    """List what is in the store, how large, and which sweeps need it."""
     from s1sweep.store import Store, upkeep
 
     found = upkeep.usage(Store(root))
@@ -70,7 +70,10 @@ def verify(as_json: bool, root: str) -> None:
 @JSON
 @ROOT
 def gc(yes: bool, grace: float, as_json: bool, root: str) -> None:
-    """Stages that no sweep needs, attempts that count for nothing, checkpoints of finished stages."""
+    """Show, or delete, what can go.
+
+    Stages that no sweep needs, attempts that count for nothing, checkpoints of finished stages.
+    """
     from s1sweep.store import Store, upkeep
 
     found = upkeep.collect(Store(root), grace, yes)

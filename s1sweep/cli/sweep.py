@@ -29,7 +29,9 @@ class WithCommand(click.Command):
 @click.option("--force", metavar="STAGE", help="Redo a stage (an id or its beginning) and all that hangs on it.")
 @OVERRIDES
 def run(overrides: Sequence[str], retry_failed: bool, force: str | None) -> None:
-    """Run a grid of cells: s1sweep run -m data=random,diverse extrapolation=none,wait task=tiny_calc
+    """Run a grid of cells: what of it is not done yet.
+
+    s1sweep run -m data=random,diverse extrapolation=none,wait task=tiny_calc
 
     OVERRIDES are Hydra's: group=choice, field=value, -m for several values, experiment=..., hydra/sweeper=...
     """
@@ -47,7 +49,7 @@ def run(overrides: Sequence[str], retry_failed: bool, force: str | None) -> None
 @JSON
 @OVERRIDES
 def plan(overrides: Sequence[str], as_json: bool) -> None:
-    """Show what `run` with the same overrides would do, reuse and cost. Runs and writes nothing."""
+    """Show what a run would do, reuse and cost. Runs and writes nothing."""
     from s1sweep.compose import multirun
     from s1sweep.session import Session
 
@@ -69,7 +71,10 @@ def plan(overrides: Sequence[str], as_json: bool) -> None:
 @JSON
 @ROOT
 def status(sweep: str | None, as_json: bool, root: str) -> None:
-    """Stages of a sweep: done, running, failed, waiting; and how its submissions stand."""
+    """Count stages done, running, failed, waiting.
+
+    Also how the submissions of the sweep stand.
+    """
     from s1sweep.cli import inspection
     from s1sweep.queue import view
     from s1sweep.store import Store
@@ -91,7 +96,7 @@ def status(sweep: str | None, as_json: bool, root: str) -> None:
 @JSON
 @ROOT
 def ls(as_json: bool, root: str) -> None:
-    """The sweeps of a store, newest last."""
+    """List the sweeps of a store, newest last."""
     from s1sweep.cli import inspection
     from s1sweep.store import Store
 
@@ -104,7 +109,9 @@ def ls(as_json: bool, root: str) -> None:
 @click.argument("overrides", nargs=-1, type=click.UNPROCESSED)
 @click.pass_obj
 def launch(command: tuple[str, ...], overrides: Sequence[str], dry_run: bool) -> None:
-    """Get a cluster and run COMMAND on its head: s1sweep launch slurm launcher.nodes=2 -- s1sweep run -m ...
+    """Get a cluster and run COMMAND on its head.
+
+    s1sweep launch slurm launcher.nodes=2 -- s1sweep run -m ...
 
     Without COMMAND it serves the store's queue (docs/queue.md).
 
@@ -133,7 +140,10 @@ def launch(command: tuple[str, ...], overrides: Sequence[str], dry_run: bool) ->
 @click.argument("stage")
 @ROOT
 def explain(stage: str, root: str) -> None:
-    """A stage's spec, inputs and record, and why it is or is not reused."""
+    """Show a stage: spec, inputs, record, why it is reused or not.
+
+    STAGE is an id or its beginning.
+    """
     from s1sweep.cli import inspection
     from s1sweep.store import Store
 
@@ -211,4 +221,4 @@ def _show_exhibit(session: Any) -> None:
         click.echo(f"No {name}: {error}")
 
 
-COMMANDS: Sequence[click.Command] = (run, plan, status, ls, launch, explain)
+COMMANDS: Sequence[click.Command] = (run, plan, status, ls, explain, launch)

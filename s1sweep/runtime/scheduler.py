@@ -19,7 +19,7 @@ from s1sweep.planning import Stage
 from s1sweep.runtime.backend import Backend, Handle
 from s1sweep.runtime.faults import MEMORY, Retries, Watchdog
 from s1sweep.runtime.fleet import Fleet
-from s1sweep.runtime.job import Outcome
+from s1sweep.runtime.job import FailureKind, Outcome
 from s1sweep.runtime.pending import RANK, Group, Pending, preemptible, request, resources
 from s1sweep.runtime.policy import Actions, Ledger, Running, decide
 from s1sweep.runtime.preemption import STOP
@@ -407,6 +407,6 @@ class Scheduler:
                 self._give_up(live, "hung", message)
         self._collect()
 
-    def _give_up(self, live: _Live, failure: str, message: str) -> None:
+    def _give_up(self, live: _Live, failure: FailureKind, message: str) -> None:
         self._backend.cancel(live.handle)
         self._came.append(_Came(live, [Outcome(name, False, failure, message) for name in live.group.stages]))

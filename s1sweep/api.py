@@ -31,7 +31,9 @@ def default_root() -> str:
 
 @dataclass(frozen=True)
 class PlanSummary:
-    """What a run would do. `stages` and `reused` count by kind; `trainings` are notes on how arms compare."""
+    """What a run would do. `stages` and `reused` count by kind; `trainings` are notes on how arms compare; `unpinned`
+    are the hub's repositories, by field, for which `run` will ask for a commit.
+    """
 
     cells: int
     stages: dict[str, int]
@@ -39,6 +41,7 @@ class PlanSummary:
     engine_sessions: int
     estimate: Estimate
     trainings: list[str]
+    unpinned: dict[str, list[str]]
 
     def as_json(self) -> dict[str, Any]:
         """What `s1sweep plan --json` prints."""
@@ -132,6 +135,9 @@ def arguments(overrides: Sequence[str], fields: dict[str, Any]) -> list[str]:
 def summary(session: Session) -> PlanSummary:
     """What a session has planned."""
     missing, planned = session.missing(), session.plan
+    unpinned: dict[str, list[str]] = {}
+    for use in session.unpinned():
+        unpinned.setdefault(use.field, []).append(use.name)
     return PlanSummary(
         cells=len(planned.cells),
         stages=planned.counts(planned.stages),
@@ -139,6 +145,7 @@ def summary(session: Session) -> PlanSummary:
         engine_sessions=len({s.session for s in missing.values() if s.session}),
         estimate=session.estimate(),
         trainings=session.train_notes(),
+        unpinned=unpinned,
     )
 
 

@@ -110,6 +110,10 @@ class Session:
     def train_notes(self) -> list[str]:
         return train_notes(self.plan, self.missing(), self.placement)
 
+    def unpinned(self) -> list[pins.Use]:
+        """What the sweep reads from the hub at no fixed commit: `run` will refuse it."""
+        return pins.unpinned_of((cell.spec for cell in self.plan.cells), self.plan.once)
+
     def check(self) -> None:
         """Refuse what could be planned and cannot be run: hub names without a commit, tasks that cannot be read."""
         pins.refuse_unpinned((cell.spec for cell in self.plan.cells), self.plan.once)

@@ -230,8 +230,8 @@ def test_estimates_count_the_rows_that_are_asked(tmp_path: Path) -> None:
 
 def test_hub_models_that_are_asked_are_pinned() -> None:
     plan = planned("data=s1k,random", "curation=s1_attempts", "pool=s1k")
-    notes = [[n for n in cell.notes if "difficulty" in n] for cell in plan.cells]
-    assert [len(n) for n in notes] == [2, 0]  # data=random draws before the attempts
+    open_ = [[use for use in unpinned(cell.spec) if "difficulty" in use.group] for cell in plan.cells]
+    assert [len(uses) for uses in open_] == [2, 0]  # data=random draws before the attempts
     (config,) = compose("data=s1k", "curation=s1_attempts", "pool=s1k", "curation.difficulty.weak.model.revision=abc")
     assert [use.remedy for use in unpinned(config.cell) if "difficulty" in use.group] == [
         "curation.difficulty.strong.model.revision=<commit>"

@@ -334,7 +334,8 @@ def test_the_hub_is_planned_but_not_run_unpinned(tmp_path: Path) -> None:
     assert plan.stages[planned.stages["pool"]].hashed["content"] == {
         "pool": "simplescaling/data_ablation_full59K@unpinned/default/train"
     }
-    assert any("pool.revision" in note for note in planned.notes) and not plan.subsets
+    assert not plan.subsets
+    assert [(use.field, use.name) for use in unpinned(config.cell)] == [("pool.revision", config.cell.pool.hub)]
     assert unpinned(cell("pool=s1_59k", "pool.revision=0a1b", "curation=none", "data=full")) == []
     assert len(unpinned(cell("pool=s1_59k", "curation=s1_paper"))) == 4
     assert unpinned(cell("pool=s1_59k", "train=none")) == []

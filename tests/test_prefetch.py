@@ -73,6 +73,8 @@ def test_run_refuses_what_is_not_pinned_before_anything_starts(root: Path) -> No
 def test_prefetch_then_inspect_without_a_network(root: Path, tmp_path: Path) -> None:
     home = {"HF_HOME": str(tmp_path / "hf"), "HF_HUB_DISABLE_XET": "1"}
     command = [*HUB_MODEL, "task=gsm8k"]
+    before = json.loads(cli("plan", "--json", *command, root=root, **home).stdout)
+    assert before["unpinned"] == {"model.revision": ["us/tiny"], "task.revision": ["openai/gsm8k"]}
     with serve(REPOS) as (address, asked):
         done = cli("prefetch", *command, root=root, HF_ENDPOINT=address, **home)
         assert done.returncode == 0, done.stderr
@@ -82,7 +84,7 @@ def test_prefetch_then_inspect_without_a_network(root: Path, tmp_path: Path) -> 
     assert pins.read(Store(root)) == {"model": {"us/tiny": MODEL}, "dataset": {"openai/gsm8k": DATA}}
     offline = {**home, "HF_HUB_OFFLINE": "1"}
     planned = cli("plan", *command, root=root, **offline)
-    assert planned.returncode == 0 and "asks for a commit" not in planned.stdout
+    assert planned.returncode == 0 and "Not pinned" not in planned.stdout
     seen = cli("inspect", "--json", *command, root=root, **offline)
     assert seen.returncode == 0, seen.stderr
     found = json.loads(seen.stdout)

@@ -97,13 +97,15 @@ def simulated(
 
 
 def estimate_text(estimate: Mapping[str, Any]) -> str:
-    """One line of `plan`: hours and money, with ranges."""
+    """One line of `plan`: hours, or minutes, and money, with ranges."""
 
-    def part(name: str, unit: str) -> str:
-        low, high = estimate[f"{name}_range"]
-        return f"{_short(estimate[name])} {unit} ({_short(low)} to {_short(high)})"
+    def part(name: str, unit: str, times: float = 1.0) -> str:
+        low, high = (times * bound for bound in estimate[f"{name}_range"])
+        return f"{_short(times * estimate[name])} {unit} ({_short(low)} to {_short(high)})"
 
-    parts = [part("gpu_hours", "GPU hours"), part("wall_hours", "hours of wall time")]
+    long = estimate["wall_hours_range"][1] >= 1
+    parts = [part("gpu_hours", "GPU hours")] if estimate["gpu_hours"] else []
+    parts += [part("wall_hours", "hours of wall time") if long else part("wall_hours", "minutes of wall time", 60)]
     parts += [part("cost", "of money")] if estimate["cost"] is not None else []
     return f"About {', '.join(parts)}."
 

@@ -161,14 +161,24 @@ def _print_plan(shown: api.PlanSummary, session: Any) -> None:
     console = Console()
     console.print(table)
     estimate, sessions = shown.estimate, shown.engine_sessions
-    console.print(
-        f"{sessions} engine session{'' if sessions == 1 else 's'}; "
-        f"about {estimate.decode_tokens:,} tokens to decode, "
-        f"{estimate.train_tokens:,} to train."
-    )
-    console.print(estimate_text(estimate.as_json()))
+    if any(missing.values()):
+        console.print(
+            f"{sessions} engine session{'' if sessions == 1 else 's'}; "
+            f"about {estimate.decode_tokens:,} tokens to decode, "
+            f"{estimate.train_tokens:,} to train."
+        )
+        console.print(estimate_text(estimate.as_json()))
+    else:
+        console.print("Nothing to run: every stage is in the store.")
     for line in estimate.basis:
         console.print(f"Time: {line}.", style="dim", markup=False)
+    if shown.unpinned:
+        named = "; ".join(f"{field} of {', '.join(names)}" for field, names in sorted(shown.unpinned.items()))
+        console.print(
+            f"Not pinned: {named}. `run` asks for commits; `s1sweep prefetch` with the same overrides looks them up.",
+            style="dim",
+            markup=False,
+        )
     for note in shown.trainings:
         console.print(f"{note}." if note.startswith("WARNING") else f"Note: {note}.", style="dim", markup=False)
     for note in sorted({note for cell in session.plan.cells for note in cell.notes}):

@@ -24,7 +24,6 @@ from s1sweep.planning.axes import series_key
 from s1sweep.planning.checks import check, check_ask, check_questions
 from s1sweep.planning.normal import NO_EXTRAPOLATION, curation_before, extrapolation_of, parallel_of, training_format
 from s1sweep.sources import held_out_digest, model_digest, pool_digest, tokenizer_digest
-from s1sweep.sources.pins import unpinned
 from s1sweep.sources.tasks import task_content
 from s1sweep.spec import (
     COMPUTE,
@@ -118,8 +117,7 @@ class Plan:
         check(cell)
         once = self.once
         once(check_questions, cell.task)
-        uses = unpinned(cell, once)
-        notes = [f"{use}: `run` asks for a commit, or for `s1sweep prefetch` first" for use in uses]
+        notes: list[str] = []
         ids: dict[str, str] = {}
         inputs: dict[str, str] = {}
         if isinstance(cell.train, SftSpec | GrpoSpec):

@@ -38,7 +38,12 @@ class Use:
     revision: str | None
 
     def __str__(self) -> str:
-        return f"{self.remedy.partition('=')[0]} of the {self.kind} {self.name!r}"
+        return f"{self.field} of the {self.kind} {self.name!r}"
+
+    @property
+    def field(self) -> str:
+        """The override that it could be pinned with."""
+        return self.remedy.partition("=")[0]
 
     @property
     def remedy(self) -> str:
@@ -90,6 +95,11 @@ def unpinned(cell: CellSpec, once: Once | None = None) -> list[Use]:
     return [use for use in uses(cell, once) if use.revision is None]
 
 
+def unpinned_of(cells: Iterable[CellSpec], once: Once | None = None) -> list[Use]:
+    """The same of several cells, each use once."""
+    return list(dict.fromkeys(use for cell in cells for use in unpinned(cell, once)))
+
+
 def pinned(cell: CellSpec, pins: Pins, once: Once | None = None) -> CellSpec:
     """The cell with missing revisions taken from the pins. A revision that is given stands."""
     once = once or Once()
@@ -130,8 +140,7 @@ def _held(use: Use, commit: str, names: Sequence[str]) -> tuple[str, ...]:
 
 def refuse_unpinned(cells: Iterable[CellSpec], once: Once | None = None) -> None:
     """Raise UserError naming every hub repository that the cells read at no fixed commit."""
-    open_ = list(dict.fromkeys(use for cell in cells for use in unpinned(cell, once)))
-    if open_:
+    if open_ := unpinned_of(cells, once):
         remedies = dict.fromkeys(use.remedy for use in open_)
         raise UserError(
             f"Not pinned, so results would change when it does: {'; '.join(map(str, open_))}. "

@@ -218,9 +218,25 @@ def test_the_disk_is_full_for_a_while(
         subprocess.run(["umount", "-l", str(root)], check=True)
 
 
+def lose_the_head(nodes: raycluster.RayNodes, root: Path, whole: bool) -> Service:
+    """kill -9 of the head's processes under a service that trains, and a new head; `whole`: new nodes too."""
+    nodes.head(cpus=1)
+    nodes.add("n1", gpus=0, cpus=2)
+    root.parent.mkdir()
+    submit(root)
+    service = Service(root, nodes)
+    until(lambda: any(root.glob("stages/train-*/*/*")), service.log)
+    for name in ("head", *(["n1"] if whole else [])):
+        nodes.kill(name)
+    nodes.head(cpus=1)
+    if whole:
+        nodes.add("n1", gpus=0, cpus=2)
+    return service
+
+
 @pytest.mark.skipif(shutil.which("redis-server") is None, reason="needs redis-server")
 def test_the_head_is_lost_and_comes_back_with_redis(tmp_path: Path, expected: dict[str, dict[str, Any]]) -> None:
-    """kill -9 of the head's processes under a service that goes on, or is started again."""
+    """The nodes go on with it, and so does the service, or is started again."""
     port = raycluster.free_port()
     redis = subprocess.Popen(
         ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)],
@@ -229,16 +245,9 @@ def test_the_head_is_lost_and_comes_back_with_redis(tmp_path: Path, expected: di
     nodes = raycluster.RayNodes(redis=f"127.0.0.1:{port}")
     try:
         time.sleep(1)
-        nodes.head(cpus=1)
-        nodes.add("n1", gpus=0, cpus=2)
         root = tmp_path / "head" / "store"
-        root.parent.mkdir()
-        submit(root)
-        service = Service(root, nodes)
-        until(lambda: any(root.glob("stages/train-*/*/*")), service.log)
+        service = lose_the_head(nodes, root, whole=False)
         kept = records(root)
-        nodes.kill("head")
-        nodes.head(cpus=1)
         told = finish(root, nodes, service)
         assert told["phase"] == "done", f"{told}\n{service.log.read_text()[-3000:]}"
         same(root, expected, kept, "head lost")
@@ -246,3 +255,17 @@ def test_the_head_is_lost_and_comes_back_with_redis(tmp_path: Path, expected: di
         nodes.close()
         redis.kill()
         redis.wait()
+
+
+def test_without_redis_a_new_cluster_goes_on(tmp_path: Path, expected: dict[str, dict[str, Any]]) -> None:
+    """The head's state is gone, and with it the cluster; the service ends by itself and is started again."""
+    nodes = raycluster.RayNodes()
+    try:
+        root = tmp_path / "head" / "store"
+        service = lose_the_head(nodes, root, whole=True)
+        kept = records(root)
+        told = finish(root, nodes, service)
+        assert told["phase"] == "done", f"{told}\n{service.log.read_text()[-3000:]}"
+        same(root, expected, kept, "cluster lost")
+    finally:
+        nodes.close()

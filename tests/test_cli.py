@@ -194,6 +194,13 @@ def test_a_killed_training_is_tried_again(finished: Path, root: Path) -> None:
         assert same_result(record, expected[name]), name
 
 
+def test_what_ray_kills_for_want_of_memory_is_said_so(root: Path) -> None:
+    short = {"RAY_memory_usage_threshold": "0.001", "RAY_memory_monitor_refresh_ms": "100"}  # every machine is full
+    done = cli("run", "data=s1k", "extrapolation=none", "task=tiny_calc", *SMALL, "tracking=none", root=root, **short)
+    assert done.returncode == 1
+    assert "OutOfMemoryError" in done.stderr and "Use a machine with more memory" in done.stderr
+
+
 def test_interrupt_stops_cleanly_and_says_how_to_resume(root: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "s1sweep.cli", "run", *GRID, "tracking=none"],

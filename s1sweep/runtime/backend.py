@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from s1sweep.errors import SweepFailed, UserError
-from s1sweep.runtime.job import Job, Outcome, launch_here
+from s1sweep.runtime.job import FailureKind, Job, Outcome, launch_here
 from s1sweep.runtime.policy import Capacity, Node
 from s1sweep.runtime.worker import execute
 
@@ -45,9 +45,9 @@ class Backend(Protocol):
         ...
 
 
-def lost(job: Job, message: str) -> list[Outcome]:
+def lost(job: Job, message: str, failure: FailureKind = "worker_lost") -> list[Outcome]:
     """Outcomes of a job whose worker went away without a word."""
-    return [Outcome(task.id, False, "worker_lost", message) for task in job.tasks]
+    return [Outcome(task.id, False, failure, message) for task in job.tasks]
 
 
 def check_capacity(capacity: Capacity, cpus: float, gpus: float) -> None:

@@ -206,7 +206,9 @@ class RayBackend:
         except self._ray.exceptions.RayError as error:
             # The worker died, or the job could not even start; what it published stands.
             self._torn |= _ranked(job)
-            return lost(job, f"{type(error).__name__}: {str(error).strip().splitlines()[0]}")
+            said = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
+            # Ray itself kills workers before a machine's memory is full.
+            return lost(job, said, "out_of_memory" if classify(error) == "out_of_memory" else "worker_lost")
         self._torn |= _ranked(job) and not all(outcome.ok for outcome in outcomes)
         if place is not None:
             self._idle.setdefault(place, []).append(actor)

@@ -9,9 +9,12 @@ import sys
 import tarfile
 import venv
 import zipfile
+from contextlib import suppress
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.specifiers import SpecifierSet
 
 from tests.helpers import ROOT
 
@@ -110,3 +113,13 @@ def test_a_plan_in_an_empty_venv_outside_the_clone(built: Path, tmp_path: Path) 
     for more in (["--help"], ["run", "--cfg", "job"], ["ls"], ["inspect", "--help"]):
         assert run(command, *more, cwd=tmp_path).returncode == 0
     assert not list(tmp_path.glob("s1sweep-out"))
+
+
+def test_every_pin_admits_the_oldest_python() -> None:
+    """Debian 12 has 3.11.2: a pin that wants a later patch breaks the set-up there, with no word about Python."""
+    for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines():
+        name, _, version = line.partition("==")
+        if version:
+            with suppress(metadata.PackageNotFoundError):  # pins of other systems
+                wants = metadata.distribution(name).metadata.get("Requires-Python")
+                assert wants is None or SpecifierSet(wants).contains("3.11.0"), f"{line} wants Python {wants}"

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -239,6 +240,34 @@ def test_what_runs_on_a_node_that_is_gone_is_given_up(root: Path, monkeypatch: p
     backend.names.remove("n0")
     until(scheduler, lambda: progress.over, 30)
     assert not progress.failed and backend.given == {"n0": 1, "n1": 1}
+
+
+class Unshared(Lossy):
+    """One whose bad node has another folder under the store's path."""
+
+    def __init__(self, folder: Path, bad: str, *names: str) -> None:
+        super().__init__(bad, *names)
+        self._folder = folder
+
+    def submit(self, job: Job, nodes: Sequence[str] = ()) -> Handle:
+        return super().submit(replace(job, root=str(self._folder)) if nodes == (self._bad,) else job, nodes)
+
+    def wait_any(self, handles: Sequence[Handle], timeout: float) -> list[tuple[Handle, list[Outcome]]]:
+        return self._inside.wait_any(handles, timeout)
+
+
+def test_a_node_that_has_another_folder_for_the_store_does_nothing_there(root: Path, tmp_path: Path) -> None:
+    backend = Unshared(tmp_path / "else", "n0", "n0", "n1")
+    scheduler = Scheduler(Store(root), backend, HERE)
+    progress = scheduler.add(work("a", stage("one"), here=HERE.model_copy(update={"max_retries": 1})))
+    until(scheduler, lambda: progress.over)
+    assert not progress.failed and backend.given == {"n0": 1, "n1": 1}
+    assert not (tmp_path / "else").exists()
+    alone = Scheduler(Store(root), Unshared(tmp_path / "else", "n0", "n0", "n0b"), HERE)
+    failed = alone.add(work("b", stage("two"), here=HERE.model_copy(update={"max_retries": 0})))
+    until(alone, lambda: failed.over)
+    (outcome,) = failed.failed.values()
+    assert "is not the scheduler's store" in outcome.message and "placement.root" in outcome.message
 
 
 # --- on Ray, with eight GPUs that are only numbers

@@ -63,7 +63,8 @@ class Resources:
 class Job:
     """Stages that run together in one worker: one training, one grading, or all that one engine session serves.
 
-    `code` is a folder that comes first on the worker's path, or the URL of one that is to be brought first.
+    `code` is a folder that comes first on the worker's path, or the URL of one that is to be brought first. `store` is
+    the name of the store that the scheduler has at `root`.
     """
 
     id: str
@@ -72,6 +73,7 @@ class Job:
     request: Request
     resources: Resources
     root: str
+    store: str
     code: str | None = None
 
 

@@ -84,10 +84,10 @@ class Group:
     def held(self) -> bool:
         return self.key[5]
 
-    def job(self, root: str) -> Job:
+    def job(self, root: str, store: str) -> Job:
         tasks = tuple(Task(s.id, s.kind, s.spec, s.hashed, s.inputs) for s in self.stages.values())
         _, _, asked, may, code, _ = self.key
-        return Job(self.id, self.kind, tasks, asked, replace(may, shard=self.shard), root, code)
+        return Job(self.id, self.kind, tasks, asked, replace(may, shard=self.shard), root, store, code)
 
 
 class Pending:

@@ -225,7 +225,7 @@ class Scheduler:
         self._union.move(self._pending.split(engines, decoding), "running")
         if not len(self._pending.queue):
             return False
-        now = time.time()
+        now, identity = time.time(), self._store.identity()
         self._actions = decide(self._pending.queue, cluster, self._ledger.usage(now), now)
         for name, nodes in self._actions.start:
             waiting, group = self._pending.waiting(self._pending.groups[name]), self._pending.take(name)
@@ -240,7 +240,9 @@ class Scheduler:
                 first = next(iter(group.stages))
                 saved = self._store.saved_step(first) if waiting.preemptible else 0
                 before = self._store.progress(first)
-                handle = self._backend.submit(group.job(self._store.url), nodes if len(cluster.nodes) > 1 else ())
+                handle = self._backend.submit(
+                    group.job(self._store.url, identity), nodes if len(cluster.nodes) > 1 else ()
+                )
                 self._live[handle] = _Live(group, handle, self._pending.best(group).id, saved, before)
                 cluster.start(Running(waiting, nodes, now))
         for name, _ in self._actions.preempt:

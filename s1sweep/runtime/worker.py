@@ -10,6 +10,7 @@ import importlib
 import logging
 import os
 import shutil
+import socket
 import sys
 import time
 import traceback
@@ -51,12 +52,14 @@ def execute(job: Job, launch_ranks: LaunchRanks, own_process: bool) -> list[Outc
 
     `own_process` says that the file descriptors 1 and 2 belong to the job and go to its log.
     """
-    if job.resources.shard is not None:
-        return _execute_shard(job, launch_ranks, own_process)
     store = Store(job.root)
     started = time.time()
     outcomes = []
     try:
+        if not store.known_as(job.store):
+            return [Outcome(task.id, False, "worker_lost", _not_shared(store)) for task in job.tasks]
+        if job.resources.shard is not None:
+            return _execute_shard(store, job, launch_ranks, own_process)
         items = _items(store, job)
     except (StoreUnavailable, OSError) as error:
         return [Outcome(task.id, False, classify(error), _one_line(error)) for task in job.tasks]
@@ -80,6 +83,13 @@ def execute(job: Job, launch_ranks: LaunchRanks, own_process: bool) -> list[Outc
     return outcomes
 
 
+def _not_shared(store: Store) -> str:
+    return (
+        f"{store.url} on {socket.gethostname()} is not the scheduler's store, though it has the same path. Mount one "
+        "folder there on all nodes, or give placement.root another that they share, or a URL"
+    )
+
+
 def _items(store: Store, job: Job) -> list[Item]:
     """The stages as their code sees them, inputs brought to this machine."""
     return [
@@ -88,9 +98,8 @@ def _items(store: Store, job: Job) -> list[Item]:
     ]
 
 
-def _execute_shard(job: Job, launch_ranks: LaunchRanks, own_process: bool) -> list[Outcome]:
+def _execute_shard(store: Store, job: Job, launch_ranks: LaunchRanks, own_process: bool) -> list[Outcome]:
     """Run one shard of an engine session. It publishes nothing; what it leaves are traces."""
-    store = Store(job.root)
     items = _items(store, job)
     log, failed = items[0].out / LOG, None
     with log_to(log, own_process):

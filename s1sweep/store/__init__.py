@@ -8,6 +8,7 @@
     sweeps/<name>/sweep.json            name, notes, tags, creation
     leases/<stage id>                   which scheduler is at work on it
     schedulers/<cluster>.lock           held by the one scheduler of a cluster
+    id                                  a random name, by which workers see that this is the scheduler's store
     traces/                             decoded blocks: a cache, not the store's own, and may be deleted
 
 It lies in a directory or under a URL (`storage.Files`). `root` is where this machine has it: the directory itself, or a
@@ -45,6 +46,7 @@ LOG = "log.txt"
 PROGRESS = "progress.json"
 TIMING = "timing.jsonl"
 CHECKPOINTS = "checkpoints"
+ID = "id"
 CLEANER = ".gc"  # no cluster can have this name
 _UNPUBLISHED = {LOG, PROGRESS, TIMING}
 
@@ -60,10 +62,23 @@ class Store:
         self.files = open_files(root)
         self.root = self.files.local
         self.url = self.files.url
+        self._identity: str | None = None
 
     def where(self, *parts: str) -> str:
         """How a person finds a file of the store."""
         return "/".join((self.url, *parts))
+
+    def identity(self) -> str:
+        """The store's own name, at random by whoever asks first: machines that read the same one see one store."""
+        if self._identity is None:
+            if self.files.read(ID) is None:
+                self.files.create(ID, secrets.token_hex(8).encode())
+            self._identity = (self.files.read(ID) or b"").decode()
+        return self._identity
+
+    def known_as(self, identity: str) -> bool:
+        """Whether this is the store of that name. Makes nothing."""
+        return (self.files.read(ID) or b"").decode() == identity
 
     # --- stages
 

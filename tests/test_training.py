@@ -157,3 +157,15 @@ def test_filler_rows_even_out_the_passes(rows: int, workers: int, micro: int) ->
     split = Split(workers, micro, 1)
     assert workers == 1 or (rows + split.filler(rows)) % (workers * micro) == 0
     assert split.filler(rows) < workers * micro
+
+
+def test_a_rank_has_one_gpu_though_it_may_see_more(tmp_path: Path) -> None:
+    from transformers import TrainingArguments
+
+    from s1sweep.training.rank import on_one_device
+
+    arguments = TrainingArguments(output_dir=str(tmp_path), per_device_train_batch_size=4, use_cpu=True)
+    assert arguments.n_gpu == 0 and on_one_device(arguments).train_batch_size == 4
+    arguments._n_gpu = 4  # as the trainer finds them on a machine with four
+    assert arguments.train_batch_size == 16, "this is what would have happened"
+    assert on_one_device(arguments).train_batch_size == 4

@@ -20,7 +20,7 @@ from s1sweep.runtime.job import Done, LaunchRanks, Resources
 from s1sweep.sources import model_path
 from s1sweep.spec import DelimiterSpec, GrpoStage
 from s1sweep.store import write_progress
-from s1sweep.training.rank import CHECKPOINT, HISTORY, SUMMARY
+from s1sweep.training.rank import CHECKPOINT, HISTORY, SUMMARY, on_one_device
 from s1sweep.training.recipe import Split, split_batch
 
 VERSION = 1
@@ -56,6 +56,7 @@ def run(
         "base": str(inputs["checkpoint"] / CHECKPOINT) if "checkpoint" in inputs else None,
         "out": str(out),
         "threads": resources.threads,
+        "gpus": resources.gpus_per_train_worker > 0,
         "split": asdict(split),
         "gradient_checkpointing": resources.gradient_checkpointing,
     }
@@ -91,25 +92,27 @@ def grpo_rank(config: dict[str, Any]) -> None:
     trainer = GRPOTrainer(
         model=model,
         reward_funcs=graded,
-        args=GRPOConfig(
-            output_dir=str(out / "trainer"),
-            per_device_train_batch_size=split.micro,
-            gradient_accumulation_steps=split.accumulation,
-            num_generations=train.num_generations,
-            max_completion_length=train.max_completion_length,
-            max_steps=train.steps,
-            learning_rate=train.learning_rate,
-            beta=train.beta,
-            temperature=train.temperature,
-            bf16=train.precision == "bfloat16",
-            gradient_checkpointing=config["gradient_checkpointing"],
-            seed=train.seed,
-            data_seed=train.seed,
-            logging_steps=1,
-            save_strategy="no",
-            report_to="none",
-            disable_tqdm=True,
-            use_cpu=not torch.cuda.is_available(),
+        args=on_one_device(
+            GRPOConfig(
+                output_dir=str(out / "trainer"),
+                per_device_train_batch_size=split.micro,
+                gradient_accumulation_steps=split.accumulation,
+                num_generations=train.num_generations,
+                max_completion_length=train.max_completion_length,
+                max_steps=train.steps,
+                learning_rate=train.learning_rate,
+                beta=train.beta,
+                temperature=train.temperature,
+                bf16=train.precision == "bfloat16",
+                gradient_checkpointing=config["gradient_checkpointing"],
+                seed=train.seed,
+                data_seed=train.seed,
+                logging_steps=1,
+                save_strategy="no",
+                report_to="none",
+                disable_tqdm=True,
+                use_cpu=not (config["gpus"] and torch.cuda.is_available()),
+            )
         ),
         train_dataset=Dataset.from_list(
             [{"prompt": _prompt(row, spec, tokenizer), "gold": gold(row, train.grader)} for row in rows]

@@ -64,7 +64,7 @@ def train_rank(config: dict[str, Any]) -> None:
             "first_loss": history[0]["loss"],
             "final_loss": history[-1]["loss"],
         }
-        device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+        device = torch.cuda.get_device_name() if trainer.args.device.type == "cuda" else "cpu"
         tokens = found["tokens"] - watch.tokens_before
         cost = {"train_seconds": round(seconds, 3), "tokens": tokens, "device": device}
         (out / SUMMARY).write_text(json.dumps({"summary": found, "cost": cost}))
@@ -110,15 +110,23 @@ def build_trainer(spec: TrainStage, config: dict[str, Any]) -> Any:
             super().log({**logs, "supervised_tokens": self.supervised}, start_time)
 
     arguments = trainer_arguments(train, config["steps"], split, config["here"], Path(config["out"]))
+    arguments["use_cpu"] = not (config["gpus"] and torch.cuda.is_available())
     joined = arguments["padding_free"]  # TRL's own collator then, and no other
     return Trainer(
         model=model,
-        args=SFTConfig(**arguments, use_cpu=not torch.cuda.is_available()),
+        args=on_one_device(SFTConfig(**arguments)),
         train_dataset=rows,
         processing_class=tokenizer,
         data_collator=None if joined else DataCollatorForSeq2Seq(tokenizer, label_pad_token_id=IGNORE),
         peft_config=_peft(train),
     )
+
+
+def on_one_device(arguments: Any) -> Any:
+    """A rank has one GPU at most. With several in sight the trainer would spread, and so multiply, the batch."""
+    if arguments.n_gpu > 1:
+        arguments._n_gpu = 1
+    return arguments
 
 
 def _peft(train: SftSpec) -> Any:
@@ -212,7 +220,7 @@ def _memory_gb() -> float:
     """The most that this process has held: on its GPU, or in memory."""
     import torch
 
-    if torch.cuda.is_available():
+    if torch.cuda.is_initialized():
         return round(torch.cuda.max_memory_allocated() / 1e9, 3)
     import resource
 

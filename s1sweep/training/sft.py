@@ -61,6 +61,7 @@ def run(
         "steps": total_steps(spec.train, made.rows, made.supervised),
         "out": str(out),
         "threads": resources.threads,
+        "gpus": resources.gpus_per_train_worker > 0,
         "split": asdict(split),
         "here": {
             **strategy,

@@ -1,4 +1,4 @@
-"""Whether Ray starts here, or answers at placement.ray_address, with what one job asks for.
+"""Whether Ray starts here, or answers at placement.ray_address, has what one job asks for, and nodes that can do it.
 
 Tried in a process of its own: a driver that cannot reach its cluster may wait for minutes, or end its process.
 """
@@ -14,7 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from s1sweep.doctor.base import Asked, Finding, first_line
+from s1sweep.doctor.node import refusals
+from s1sweep.doctor.storage import scratch
 from s1sweep.errors import UserError
+from s1sweep.runtime.backend import Backend
 from s1sweep.spec import Placement
 
 SECONDS = {"connect": 5, "start": 120}
@@ -31,9 +34,10 @@ def ray_starts(asked: Asked) -> Iterator[Finding]:
         todo = "Start the cluster, open the port (or an ssh tunnel), or mend placement.ray_address."
         yield Finding("ray", "fault", f"{here.ray_address} does not answer ({why})", todo)
         return
-    said, fine = _try(here)
-    if not fine:
+    verdict, said = _try(here)
+    if verdict != "ok":
         todo = _token() if asked.on_a_cluster else "See the libraries above; `ray stop` ends what an earlier Ray left."
+        todo = "Mend these nodes, or take them out of the cluster." if verdict == "nodes" else todo
         yield Finding("ray", "fault", said, todo)
         return
     auth = os.environ.get("RAY_AUTH_MODE") or "Ray's own default"
@@ -64,7 +68,8 @@ def _token() -> str:
     )
 
 
-def _try(placement: Placement) -> tuple[str, bool]:
+def _try(placement: Placement) -> tuple[str, str]:
+    """Whether it went well (ok), what with (fault, nodes), and what there is to say."""
     command = [sys.executable, "-c", "from s1sweep.doctor.cluster import main; main()"]
     try:
         done = subprocess.run(
@@ -76,13 +81,25 @@ def _try(placement: Placement) -> tuple[str, bool]:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return f"Ray did not start or answer within {SECONDS['start']} s", False
+        return "fault", f"Ray did not start or answer within {SECONDS['start']} s"
     for line in done.stdout.splitlines():
         if line.startswith(_SAYS):
             verdict, _, said = line.removeprefix(_SAYS).partition(" ")
-            return said, verdict == "ok"
+            return verdict, said
     last = (done.stderr.strip().splitlines() or ["without a word"])[-1]
-    return f"Ray ended its process with code {done.returncode} ({last[:200]})", False
+    return "fault", f"Ray ended its process with code {done.returncode} ({last[:200]})"
+
+
+def _with_nodes(said: str, backend: Backend, root: str) -> str:
+    """Have each node work in the store; one under a URL is what its credentials make of it."""
+    if "://" in root:
+        return said
+    with scratch(Path(root).expanduser().absolute()) as folder:
+        refused = refusals(backend, folder)
+    many = len(backend.nodes())
+    if refused:
+        return "nodes " + "; ".join(refused)
+    return f"{said}; {many} node{'' if many == 1 else 's'} at work in the store"
 
 
 def main() -> None:
@@ -101,6 +118,8 @@ def main() -> None:
                 check_capacity(backend.capacity, need.cpus, need.gpus)
             has = backend.capacity
             said = f"ok {placement.ray_address or 'a local one'} has {has.cpus:g} CPUs and {has.gpus:g} GPUs"
+            if placement.ray_address:
+                said = _with_nodes(said, backend, placement.root)
         finally:
             backend.close()
     except UserError as error:

@@ -25,7 +25,7 @@ def store_is_writable(asked: Asked) -> Iterator[Finding]:
     """Writes, links and locks in placement.root, and takes it all back."""
     root = asked.root
     try:
-        with _scratch(root) as folder:
+        with scratch(root) as folder:
             probe(folder)
     except OSError as error:
         if error.errno in _FULL:
@@ -70,7 +70,7 @@ def probe(folder: Path) -> None:
 
 
 @contextmanager
-def _scratch(root: Path) -> Iterator[Path]:
+def scratch(root: Path) -> Iterator[Path]:
     """A fresh folder in `root`; it and whatever of `root` was made for it are gone afterwards."""
     made = [folder for folder in (root, *root.parents) if not folder_exists(folder)]
     folder = root / f".doctor-{secrets.token_hex(4)}"

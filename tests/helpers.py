@@ -6,7 +6,10 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
+
+import psutil
 
 from s1sweep.compose import cells_of
 from s1sweep.data.pool import ROWS
@@ -36,6 +39,15 @@ def cli(*arguments: str, root: Path, timeout: float = 400, **env: str) -> subpro
 
 def cli_env(root: Path, **env: str) -> dict[str, str]:
     return {**os.environ, "S1SWEEP_ROOT": str(root), "COLUMNS": "120", "PYTHONPATH": str(ROOT), **env}
+
+
+def below(pid: int) -> list[tuple[psutil.Process, str]]:
+    """Processes below one, each with its command line; one that ends meanwhile is left out."""
+    found = []
+    for process in psutil.Process(pid).children(recursive=True):
+        with suppress(psutil.Error):
+            found.append((process, " ".join(process.cmdline())))
+    return found
 
 
 class ScriptedEngine:

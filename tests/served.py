@@ -15,7 +15,7 @@ import psutil
 from s1sweep.planning import Stage
 from s1sweep.queue.submission import State, Submission, Submissions, new_id
 from s1sweep.store import Store
-from tests.helpers import cli_env, compose
+from tests.helpers import below, cli_env, compose
 
 CONFIG = compose("train=none", "placement.gpus=8", "placement.gpus_per_train_worker=1", "tracking=none")[0]
 SERVE = ["placement=laptop", "placement.gpus=8", "placement.cpus=16", "placement.gpu_kind=H100"]
@@ -95,13 +95,7 @@ def state(root: Path, submission: Submission) -> State:
 
 def workers(service: Served) -> list[str]:
     """What the service's Ray workers are at."""
-    names = []
-    for process in psutil.Process(service.process.pid).children(recursive=True):
-        try:
-            names.append(" ".join(process.cmdline()))
-        except psutil.Error:
-            continue
-    return [name for name in names if name.startswith("ray::") and "IDLE" not in name]
+    return [said for _, said in below(service.process.pid) if said.startswith("ray::") and "IDLE" not in said]
 
 
 def leaks(root: Path) -> list[Path]:

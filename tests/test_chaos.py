@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from s1sweep.store import Store, same_result
-from tests.helpers import cli, cli_env
+from tests.helpers import below, cli, cli_env
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(3600)]
 
@@ -31,8 +31,7 @@ def records(root: Path) -> dict[str, dict]:
 
 def workers(pid: int) -> list[psutil.Process]:
     """Ray's worker processes below a scheduler that are at work (Ray renames them to what they run)."""
-    with_names = [(p, " ".join(p.cmdline())) for p in psutil.Process(pid).children(recursive=True)]
-    return [p for p, name in with_names if name.startswith("ray::") and "IDLE" not in name]
+    return [process for process, said in below(pid) if said.startswith("ray::") and "IDLE" not in said]
 
 
 def test_every_round_finishes_with_the_undisturbed_records(tmp_path: Path) -> None:

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
 import pytest
 
+from s1sweep.doctor import ask
+from s1sweep.doctor.cluster import ray_starts
 from s1sweep.planning import Plan
 from s1sweep.runtime.ray_backend import RayBackend
 from s1sweep.runtime.scheduler import Scheduler, Work
 from s1sweep.spec import Placement
 from s1sweep.store import LOG, Store
 from tests import noop_gpu, raycluster
-from tests.helpers import cli, compose
+from tests.helpers import compose
 from tests.noop_stage import stage
 from tests.objectstore import access, moto
 
@@ -140,25 +142,26 @@ def test_frozen_code_under_a_url_reaches_every_worker(
     assert b"the frozen module from" in (store.files.read(f"stages/{one.id}/{log}") or b"")
 
 
-def test_the_doctor_finds_a_node_without_the_store(nodes: raycluster.RayNodes, tmp_path: Path) -> None:
+def test_the_doctor_finds_a_node_without_the_store(
+    nodes: raycluster.RayNodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nodes have mounts of their own: one that is made after they started is the head's alone."""
-    found = Path(tmp_path, "shared")
-    found.mkdir()
-    command = ["doctor", "train=none", f"placement.ray_address={nodes.address}", "--json"]
-    environment = {**raycluster.ray_env(), **nodes.env}
-    good = cli(*command, root=found, **environment)
-    (ray,) = [one for one in json.loads(good.stdout)["findings"] if one["check"] == "ray"]
-    assert "3 nodes at work in the store" in ray["said"], ray
-    assert not list(found.iterdir())
-    mount = partial(subprocess.run, check=True, capture_output=True)
-    mount(["mount", "--bind", str(found), str(found)])
-    try:
-        mount(["mount", "--make-private", str(found)])
-        mount(["mount", "-t", "tmpfs", "tmpfs", str(found)])
-        bad = cli(*command, root=found, **environment)
-        (ray,) = [one for one in json.loads(bad.stdout)["findings"] if one["check"] == "ray"]
-        assert bad.returncode == 1 and "is not the scheduler's store" in ray["said"]
-        assert "h: " in ray["said"] and "a: " in ray["said"] and "head: " not in ray["said"]
-        assert "Mend these nodes" in ray["todo"]
-    finally:
-        mount(["umount", "-R", str(found)])
+    for name, value in {**raycluster.ray_env(), **nodes.env}.items():
+        monkeypatch.setenv(name, value)
+    root = tmp_path / "shared"
+    root.mkdir()
+    asked = ask(["train=none", f"placement.ray_address='{nodes.address}'", f"placement.root={root}"])
+    assert asked is not None
+    (good,) = ray_starts(asked)
+    assert good.level == "ok" and "3 nodes at work in the store" in good.said, good
+    assert not list(root.iterdir())
+    run = partial(subprocess.run, check=True, capture_output=True)
+    with ExitStack() as stack:
+        for mount in (["--bind", str(root)], ["-t", "tmpfs", "tmpfs"]):
+            run(["mount", *mount, str(root)])
+            stack.callback(run, ["umount", str(root)])
+            run(["mount", "--make-private", str(root)])
+        (bad,) = ray_starts(asked)
+    assert bad.level == "fault" and "is not the scheduler's store" in bad.said
+    assert "h: " in bad.said and "a: " in bad.said and "head: " not in bad.said
+    assert "Mend these nodes" in bad.todo

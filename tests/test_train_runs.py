@@ -19,7 +19,7 @@ from s1sweep.runtime.backend import Backend
 from s1sweep.runtime.scheduler import Progress, Scheduler
 from s1sweep.spec import Placement
 from s1sweep.store import CHECKPOINTS, Store
-from tests.helpers import ROOT, compose
+from tests.helpers import ROOT, below, compose
 
 pytestmark = pytest.mark.slow
 
@@ -69,8 +69,7 @@ def weights(root: Path, stage: Stage) -> dict:
 
 
 def ranks(title: str = "RayTrainWorker") -> list[psutil.Process]:
-    found = [(p, " ".join(p.cmdline())) for p in psutil.Process().children(recursive=True)]
-    return [p for p, name in found if title in name]
+    return [process for process, said in below(os.getpid()) if title in said]
 
 
 ALONE = "ray::train"  # the one rank of a training is its task

@@ -78,7 +78,7 @@ class Store:
 
     def known_as(self, identity: str) -> bool:
         """Whether this is the store of that name. Makes nothing."""
-        return (self.files.read(ID) or b"").decode() == identity
+        return self.files.read(ID) == identity.encode()
 
     # --- stages
 

@@ -164,8 +164,15 @@ def test_a_rank_has_one_gpu_though_it_may_see_more(tmp_path: Path) -> None:
 
     from s1sweep.training.rank import on_one_device
 
-    arguments = TrainingArguments(output_dir=str(tmp_path), per_device_train_batch_size=4, use_cpu=True)
-    assert arguments.n_gpu == 0 and on_one_device(arguments).train_batch_size == 4
-    arguments._n_gpu = 4  # as the trainer finds them on a machine with four
-    assert arguments.train_batch_size == 16, "this is what would have happened"
-    assert on_one_device(arguments).train_batch_size == 4
+    class Four(TrainingArguments):
+        """As the trainer finds them on a machine with four GPUs."""
+
+        def __post_init__(self) -> None:
+            super().__post_init__()
+            self._n_gpu = 4
+
+    asked = {"output_dir": str(tmp_path), "per_device_train_batch_size": 4}
+    assert Four(**asked, use_cpu=True).train_batch_size == 16, "this is what would have happened"
+    assert on_one_device(Four, True, asked).train_batch_size == 4
+    alone = on_one_device(TrainingArguments, False, asked)
+    assert alone.use_cpu and alone.n_gpu == 0 and alone.train_batch_size == 4

@@ -96,9 +96,9 @@ def _with_nodes(said: str, backend: Backend, root: str) -> str:
         return said
     with scratch(Path(root).expanduser().absolute()) as folder:
         refused = refusals(backend, folder)
-    many = len(backend.nodes())
     if refused:
         return "nodes " + "; ".join(refused)
+    many = len(backend.nodes())
     return f"{said}; {many} node{'' if many == 1 else 's'} at work in the store"
 
 

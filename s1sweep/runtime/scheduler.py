@@ -232,7 +232,10 @@ class Scheduler:
             try:
                 claimed = self._claim(group)
             except StoreUnavailable:
-                self._put(group.stages) if group.shard is None else self._pending.back(group)
+                if group.shard is None:
+                    self._put(group.stages)
+                else:
+                    self._pending.back(group)
                 raise
             if claimed:
                 self._union.move(group.stages, "running")

@@ -13,12 +13,11 @@ from typing import Any
 from s1sweep.analysis import costs, grades, searched
 from s1sweep.compose import CellReturn
 from s1sweep.errors import UserError
-from s1sweep.identity import digest
 from s1sweep.planning import Cell, Plan
 from s1sweep.planning.estimate import estimate
 from s1sweep.search.policy import Arm, Options, judge, next_round, statements
 from s1sweep.sources import pins
-from s1sweep.sources.tasks import questions
+from s1sweep.sources.tasks import questions, questions_digest
 from s1sweep.spec import CellConfig
 from s1sweep.store import Store, Sweep
 
@@ -118,7 +117,7 @@ def _read(arm: Arm, cell: Cell, store: Store) -> int:
     tallies = grades.tallies(grades.located(store, stage, record), summary["answers"])
     if not arm.population:
         whole = questions(cell.spec.task.model_copy(update={"draw": None, "draw_seed": 0}))
-        arm.population, arm.group = len(whole), digest([question.model_dump(mode="json") for question in whole])
+        arm.population, arm.group = len(whole), questions_digest(whole)
     for question in questions(cell.spec.task):
         credit, answers = tallies[question.id]
         arm.scores.append(credit / answers)

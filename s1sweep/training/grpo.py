@@ -89,31 +89,29 @@ def grpo_rank(config: dict[str, Any]) -> None:
         pairs = zip(texts, gold, strict=True)
         return [reward(text, answer, train.grader, spec.model.delimiters) for text, answer in pairs]
 
+    arguments = dict(
+        output_dir=str(out / "trainer"),
+        per_device_train_batch_size=split.micro,
+        gradient_accumulation_steps=split.accumulation,
+        num_generations=train.num_generations,
+        max_completion_length=train.max_completion_length,
+        max_steps=train.steps,
+        learning_rate=train.learning_rate,
+        beta=train.beta,
+        temperature=train.temperature,
+        bf16=train.precision == "bfloat16",
+        gradient_checkpointing=config["gradient_checkpointing"],
+        seed=train.seed,
+        data_seed=train.seed,
+        logging_steps=1,
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+    )
     trainer = GRPOTrainer(
         model=model,
         reward_funcs=graded,
-        args=on_one_device(
-            GRPOConfig(
-                output_dir=str(out / "trainer"),
-                per_device_train_batch_size=split.micro,
-                gradient_accumulation_steps=split.accumulation,
-                num_generations=train.num_generations,
-                max_completion_length=train.max_completion_length,
-                max_steps=train.steps,
-                learning_rate=train.learning_rate,
-                beta=train.beta,
-                temperature=train.temperature,
-                bf16=train.precision == "bfloat16",
-                gradient_checkpointing=config["gradient_checkpointing"],
-                seed=train.seed,
-                data_seed=train.seed,
-                logging_steps=1,
-                save_strategy="no",
-                report_to="none",
-                disable_tqdm=True,
-                use_cpu=not (config["gpus"] and torch.cuda.is_available()),
-            )
-        ),
+        args=on_one_device(GRPOConfig, config["gpus"], arguments),
         train_dataset=Dataset.from_list(
             [{"prompt": _prompt(row, spec, tokenizer), "gold": gold(row, train.grader)} for row in rows]
         ),

@@ -110,11 +110,10 @@ def build_trainer(spec: TrainStage, config: dict[str, Any]) -> Any:
             super().log({**logs, "supervised_tokens": self.supervised}, start_time)
 
     arguments = trainer_arguments(train, config["steps"], split, config["here"], Path(config["out"]))
-    arguments["use_cpu"] = not (config["gpus"] and torch.cuda.is_available())
     joined = arguments["padding_free"]  # TRL's own collator then, and no other
     return Trainer(
         model=model,
-        args=on_one_device(SFTConfig(**arguments)),
+        args=on_one_device(SFTConfig, config["gpus"], arguments),
         train_dataset=rows,
         processing_class=tokenizer,
         data_collator=None if joined else DataCollatorForSeq2Seq(tokenizer, label_pad_token_id=IGNORE),
@@ -122,11 +121,16 @@ def build_trainer(spec: TrainStage, config: dict[str, Any]) -> Any:
     )
 
 
-def on_one_device(arguments: Any) -> Any:
-    """A rank has one GPU at most. With several in sight the trainer would spread, and so multiply, the batch."""
-    if arguments.n_gpu > 1:
-        arguments._n_gpu = 1
-    return arguments
+def on_one_device(kind: type, gpus: bool, arguments: dict[str, Any]) -> Any:
+    """A trainer's arguments of this kind, for a rank: it has one GPU at most, and none unless it was given one. With
+    several in sight the trainer would spread, and so multiply, the batch.
+    """
+    import torch
+
+    made = kind(**arguments, use_cpu=not (gpus and torch.cuda.is_available()))
+    if made.n_gpu > 1:
+        made._n_gpu = 1
+    return made
 
 
 def _peft(train: SftSpec) -> Any:

@@ -20,7 +20,7 @@ from s1sweep.identity import digest
 from s1sweep.planning import Cell, Plan, Stage
 from s1sweep.planning.axes import axes_of
 from s1sweep.planning.costmodel import CostModel, finished
-from s1sweep.planning.estimate import Estimate, estimate, train_notes
+from s1sweep.planning.estimate import Estimate, estimate, expected, train_notes
 from s1sweep.queue.submission import Submissions
 from s1sweep.runtime.backend import Backend, InProcessBackend, check_capacity
 from s1sweep.runtime.display import Display
@@ -241,9 +241,10 @@ class Session:
             elif failure is not None:
                 standing[name] = Outcome(name, False, failure["kind"], failure["message"], failure["log"])
         if stages:
+            took = expected(self.plan, stages, self.placement, self.cost_model())
             with Display(self.plan, self.store, stages) as display:
                 scheduler = Scheduler(self.store, self._start_backend(), self.placement, display.update, self._leases)
-                progress = scheduler.run(stages, standing)
+                progress = scheduler.run(stages, standing, took)
             self.failed |= progress.failed
             self.blocked |= progress.blocked
             self.executed += len(progress.done)

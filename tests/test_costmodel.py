@@ -16,7 +16,7 @@ from s1sweep.cli import main
 from s1sweep.planning import Plan
 from s1sweep.planning.axes import axes_of
 from s1sweep.planning.costmodel import CostModel, Run, finished, fitted
-from s1sweep.planning.estimate import DECODE_EFFICIENCY, STATED, TRAIN_EFFICIENCY, estimate, loads_of, times
+from s1sweep.planning.estimate import DECODE_EFFICIENCY, STATED, TRAIN_EFFICIENCY, estimate, expected, loads_of, times
 from s1sweep.spec import CellConfig
 from s1sweep.store import Store
 from tests.helpers import compose
@@ -138,7 +138,22 @@ def test_a_training_is_saved_as_often_as_its_placement_says() -> None:
     took = times(loads, cells[0].placement, CostModel())
     (train,) = (load for load in loads if load.kind == "train")
     work = {job.id: job for job in took.work(plan.stages, cells[0].placement)}
-    assert work[train.stage].checkpoint == pytest.approx(10 * work[train.stage].seconds / train.steps)
+    assert work[train.stages[0]].checkpoint == pytest.approx(10 * work[train.stages[0]].seconds / train.steps)
+
+
+def test_the_policy_is_told_what_each_stage_is_expected_to_take(root: Path) -> None:
+    """All of the work's hours, start-ups included, shared out among stages; nothing of what is not known."""
+    cells = compose("data=random,diverse", "task=tiny_calc,tiny_hard", "train=tiny", "placement=gpu")
+    here, plan = cells[0].placement, planned(cells)
+    plant(root, device=H100)
+    model = CostModel(finished(Store(root)))
+    told = expected(plan, plan.stages, here, model)
+    on_gpus = sum(told[stage.id] for stage in plan.stages.values() if stage.kind in ("train", "decode"))
+    assert on_gpus / 3600 == pytest.approx(estimate(plan, plan.stages, here, model).gpu_hours, rel=1e-2)
+    assert {stage.kind for stage in plan.stages.values() if stage.id not in told} == {"pool", "curate"}
+    grpo = planned(compose("data=random", "task=tiny_calc", "train=grpo", "placement=gpu"))
+    kinds = {type(grpo.stages[name].spec).__name__ for name in expected(grpo, grpo.stages, here, model)}
+    assert "GrpoStage" not in kinds and "DecodeStage" in kinds
 
 
 # --- the command -----------------------------------------------------------------------------------------------------

@@ -31,6 +31,7 @@ def submission(user: str = "ann", sweep: str = "made", now: float = 1e9) -> Subm
         placement=cells[0].placement,
         tracking=cells[0].tracking,
         stages=plan.stages,
+        expected={name: 1.5 for name in plan.stages},
     )
 
 

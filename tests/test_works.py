@@ -330,6 +330,31 @@ def test_two_users_three_sweeps_share_eight_gpus(root: Path, gpus: Backend) -> N
 
 
 @pytest.mark.slow
+def test_a_gap_before_a_gang_is_filled_by_what_is_gone_by_then(root: Path, gpus: Backend) -> None:
+    """Only where it is known: what may take longer than the gap does not start in it."""
+    scheduler, go, mark = Scheduler(Store(root), gpus, HERE), root.parent / "go", root.parent / "ran"
+    holds = stage("holds", mark=str(go), mode="wait", kind=noop_gpu.KIND)
+    scheduler.add(work("holds", holds, here=gang(4), submitted=1.0, expected={holds.id: 300.0}))
+    until(scheduler, lambda: bool(scheduler.progress("holds").running))
+    (whole,) = on_gpus("whole", 1, mark, 0.1)
+    scheduler.add(work("whole", whole, here=gang(8), priority=1, submitted=2.0, expected={whole.id: 5.0}))
+    for name, seconds in (("short", 200.0), ("long", 400.0), ("unknown", None)):
+        (one,) = on_gpus(name, 1, mark, 0.1)
+        scheduler.add(work(name, one, submitted=3.0, expected={one.id: seconds} if seconds else {}))
+    until(scheduler, over(scheduler, "short"))
+    for _ in range(3):
+        scheduler.step(0.1)
+    assert ran(mark) == ["short0"]
+    (why,) = scheduler.why("whole").values()
+    assert "4 of 8 bundles fit now, starts in about 5 min" in why
+    assert "would still run" in next(iter(scheduler.why("long").values()))
+    assert "may still run" in next(iter(scheduler.why("unknown").values()))
+    go.touch()
+    until(scheduler, over(scheduler, "holds", "whole", "long", "unknown"))
+    assert ran(mark)[1] == "whole0"
+
+
+@pytest.mark.slow
 def test_a_removed_work_frees_its_gpus_at_once(root: Path, gpus: Backend, tmp_path: Path) -> None:
     mark = tmp_path / "ran"
     scheduler = Scheduler(Store(root), gpus, HERE)

@@ -8,7 +8,7 @@ tokens for decoding (forward only).
 from __future__ import annotations
 
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from statistics import fmean
@@ -34,6 +34,7 @@ THREAD_TFLOPS = 0.2  # "peak" of a CPU thread, at which these efficiencies give 
 STARTUP = {"cpu": 10.0, "gpu": 120.0}  # seconds of a worker with its model, where no run tells
 STATED = (1 / 3, 3.0)  # the range of a stated efficiency
 CORE_SECONDS = 0.5  # of a stage that needs cores alone
+SHORT = ("select", "grade")  # take about so long whatever they read; a pool or a step of curation may take hours
 SAVED_SECONDS = 60.0  # a decode job saves its blocks about so often
 EXTENSION_SHARE = 0.3  # an ignored end adds about this share of the natural length
 CHARS_PER_TOKEN = 4
@@ -71,9 +72,11 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Load:
-    """One training, or what an engine session decodes of one task; `flops` of a device that reaches the efficiency."""
+    """One training, or what an engine session decodes of one task, as the work of `stages` together; `flops` of a
+    device that reaches the efficiency.
+    """
 
-    stage: str
+    stages: tuple[str, ...]
     kind: str
     parameters: float
     tokens: int
@@ -83,7 +86,7 @@ class Load:
 
 @dataclass
 class Times:
-    """Seconds of each stage's work (of a session's, by its first), start-up by kind, seconds between savings."""
+    """Seconds of each stage's work (what some do together is shared out), start-up by kind, seconds between savings."""
 
     seconds: dict[str, float] = field(default_factory=dict)
     startup: dict[str, float] = field(default_factory=dict)
@@ -133,20 +136,35 @@ def times(loads: list[Load], placement: Placement, model: CostModel) -> Times:
         fit = model.fit(load.kind, device, load.parameters) or _stated(load, placement, device)
         width = placement.train_workers if load.kind == "train" else max(1, placement.gpus_per_engine)
         seconds = load.parameters * load.tokens / width / fit.rate
-        found.seconds[load.stage] = found.seconds.get(load.stage, 0.0) + seconds
+        found.seconds |= dict.fromkeys(load.stages, seconds / len(load.stages))
         found.startup[load.kind] = max(fit.startup, found.startup.get(load.kind, 0.0))
         low, high = found.spread.get(load.kind, (1.0, 1.0))
         found.spread[load.kind] = min(low, fit.low), max(high, fit.high)
         if load.steps and placement.checkpoint_every:
-            found.saved[load.stage] = seconds / load.steps * placement.checkpoint_every
+            found.saved[load.stages[0]] = seconds / load.steps * placement.checkpoint_every
         found.basis[_basis(load, device, fit)] = None
     return found
 
 
+def expected(plan: Plan, stages: Mapping[str, Stage], placement: Placement, model: CostModel) -> dict[str, float]:
+    """Seconds that each stage will take, for the policy: its share of what its job does, start-up included. A stage of
+    which nothing is known is left out.
+    """
+    found = times(loads_of(plan, stages), placement, model)
+    together = Counter(stage.session for stage in stages.values())
+    known = {name: CORE_SECONDS for name, stage in stages.items() if stage.kind in SHORT}
+    for name, seconds in found.seconds.items():
+        stage = stages[name]
+        known[name] = seconds + found.startup[stage.kind] / (together[stage.session] if stage.session else 1)
+    return known
+
+
 def range_of(loads: list[Load], found: Times) -> tuple[float, float]:
     """Factors on all hours: each kind's range, by its share of the time."""
-    kinds = {load.stage: load.kind for load in loads}
-    parts = [(found.seconds[name] + found.startup[kind], found.spread[kind]) for name, kind in kinds.items()]
+    parts = [
+        (sum(found.seconds[name] for name in load.stages) + found.startup[load.kind], found.spread[load.kind])
+        for load in loads
+    ]
     total = sum(seconds for seconds, _ in parts)
     if not total:
         return 1.0, 1.0
@@ -186,7 +204,7 @@ def loads_of(plan: Plan, stages: Mapping[str, Stage]) -> list[Load]:
         if isinstance(stage.spec, TrainStage):
             parameters, tokens = stage.spec.model.parameters, _train_tokens(plan, stage, stage.spec)
             flops = train_flops(parameters, tokens, _length(plan, stage, stage.spec.train))
-            found.append(Load(stage.id, "train", parameters, tokens, flops, _steps(plan, stage, stage.spec)))
+            found.append(Load((stage.id,), "train", parameters, tokens, flops, _steps(plan, stage, stage.spec)))
     sessions: dict[tuple[str, str], list[Stage]] = defaultdict(list)
     for stage in stages.values():
         if isinstance(stage.spec, DecodeStage):
@@ -197,7 +215,8 @@ def loads_of(plan: Plan, stages: Mapping[str, Stage]) -> list[Load]:
         specs = [stage.spec for stage in members if isinstance(stage.spec, DecodeStage)]
         tokens = _decode_tokens(specs, _questions(plan, members[0]), natural)
         parameters = specs[0].model.parameters
-        found.append(Load(members[0].id, "decode", parameters, tokens, 2 * parameters * tokens / DECODE_EFFICIENCY))
+        flops = 2 * parameters * tokens / DECODE_EFFICIENCY
+        found.append(Load(tuple(stage.id for stage in members), "decode", parameters, tokens, flops))
     return found
 
 

@@ -10,6 +10,8 @@ import time
 from typing import Any
 
 from s1sweep.planning import Plan
+from s1sweep.planning.costmodel import CostModel, finished
+from s1sweep.planning.estimate import expected
 from s1sweep.queue import feasible
 from s1sweep.queue.code import freeze, freeze_inputs
 from s1sweep.queue.submission import Submission, Submissions, new_id, user
@@ -43,6 +45,7 @@ def enter(
         tracking=config.tracking,
         stages={name: freeze_inputs(store, stage) for name, stage in plan.stages.items()},
         code=freeze(store),
+        expected=expected(plan, missing, placement, CostModel(finished(store))),
     )
     sweep.open(config.notes, config.tags, [claim.model_dump(mode="json") for claim in config.claims])
     sweep.add(cell.as_json() for cell in plan.cells)

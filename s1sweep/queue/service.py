@@ -146,6 +146,7 @@ class Service:
             priority=standing.priority,
             submitted=submission.submitted,
             code=place(self._store, submission.code) if submission.code else None,
+            expected=submission.expected,
             paused=standing.paused,
         )
         self._scheduler.add(work)

@@ -30,6 +30,7 @@ from s1sweep.store import Store
 
 FORMAT = 1
 QUEUE = "queue"
+PLAIN = ("id", "sweep", "user", "host", "submitted", "priority", "code", "expected")  # are in JSON as they are
 MAIN = "main"  # the cluster whose files have no name in theirs
 SILENT = 60.0  # seconds without a sign of life after which a service counts as gone
 
@@ -39,7 +40,9 @@ Phase = Literal["queued", "running", "paused", "done", "failed", "cancelled"]
 
 @dataclass(frozen=True)
 class Submission:
-    """`stages` are all that the sweep's cells need, inputs first. `code` is the digest of the frozen code, if any."""
+    """`stages` are all that the sweep's cells need, inputs first, and `expected` the seconds that those of them will
+    take of which it is known. `code` is the digest of the frozen code, if any.
+    """
 
     id: str
     sweep: str
@@ -52,10 +55,11 @@ class Submission:
     tracking: Tracking
     stages: Mapping[str, Stage]
     code: str | None = None
+    expected: Mapping[str, float] = field(default_factory=dict)
 
     def encode(self) -> bytes:
         said = {
-            **{name: getattr(self, name) for name in ("id", "sweep", "user", "host", "submitted", "priority", "code")},
+            **{name: getattr(self, name) for name in PLAIN},
             "format": FORMAT,
             "command": list(self.command),
             "placement": self.placement.model_dump(mode="json"),
@@ -75,7 +79,7 @@ class Submission:
             )
         stages = [_thawed(row) for row in said["stages"]]
         return Submission(
-            **{name: said[name] for name in ("id", "sweep", "user", "host", "submitted", "priority", "code")},
+            **{name: said[name] for name in PLAIN if name in said},
             command=tuple(said["command"]),
             placement=Placement.model_validate(said["placement"]),
             tracking=Tracking.model_validate(said["tracking"]),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from math import inf
 from pathlib import Path
 
 from s1sweep.planning import Stage
@@ -191,6 +192,7 @@ class Pending:
         """What the policy is to know of a group: whose it is, and what it asks for."""
         named = [name for name in group.stages if name in self._union]
         best = self.best(group)
+        seconds = sum(self._union.claimant(name).expected.get(name, inf) for name in named)
         return Waiting(
             id=group.id,
             request=group.key[2],
@@ -199,7 +201,7 @@ class Pending:
             user=best.user,
             priority=best.priority,
             submitted=best.submitted,
-            expected=sum(best.expected(group.stages[name]) for name in named) / (group.shard or (0, 1))[1],
+            expected=seconds / (group.shard or (0, 1))[1],
             preemptible=all(map(preemptible, group.stages.values())),
         )
 

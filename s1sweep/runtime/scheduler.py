@@ -169,11 +169,13 @@ class Scheduler:
             found[live.work] = used + width * (now - run.started), lost + run.lost(now, width)
         return found
 
-    def run(self, stages: Mapping[str, Stage], standing: Mapping[str, Outcome]) -> Progress:
-        """Run the stages of one work, inputs first, until nothing more can run. `standing` are failures of earlier runs
-        that are not to be tried again. On an interrupt the running jobs are cancelled and the interrupt goes on.
+    def run(
+        self, stages: Mapping[str, Stage], standing: Mapping[str, Outcome], expected: Mapping[str, float] | None = None
+    ) -> Progress:
+        """Run the stages of one work (as of `Work`), inputs first, until nothing more can run. On an interrupt the
+        running jobs are cancelled and the interrupt goes on.
         """
-        progress = self.add(Work("run", stages, self._placement, standing))
+        progress = self.add(Work("run", stages, self._placement, standing, expected=expected or {}))
         moved = time.monotonic()
         try:
             while not progress.over:

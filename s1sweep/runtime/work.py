@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from math import inf
 from typing import Literal
 
 from s1sweep.planning import Stage
 from s1sweep.runtime.job import Outcome
 from s1sweep.spec import Placement
+
+UNKNOWN = 3600.0  # seconds that a stage of unknown length weighs: it may be long, so it is begun early
 
 Where = Literal["waiting", "running", "done", "failed", "blocked"]
 
@@ -23,7 +24,7 @@ class Work:
     """Stages to run, inputs first, for a user. Inputs that are not among them are finished.
 
     `standing` are failures that are not to be tried again. `code` is what workers run with (`Job.code`).
-    `expected` says how many seconds a stage will take, where that is known. `priority` and `paused` may change.
+    `expected` is how many seconds stages will take, those of which that is known. `priority` and `paused` may change.
     """
 
     id: str
@@ -34,7 +35,7 @@ class Work:
     priority: int = 0
     submitted: float = 0.0
     code: str | None = None
-    expected: Callable[[Stage], float] = lambda _: inf
+    expected: Mapping[str, float] = field(default_factory=dict)
     paused: bool = False
 
     @property
@@ -63,12 +64,12 @@ Watcher = Callable[[Progress], None]
 
 @dataclass
 class Claimed:
-    """One stage of the union. `open` counts its inputs that are not done; `weight`, the stages that hang on it."""
+    """One stage of the union. `open` counts its inputs that are not done, `weight` the seconds of what hangs on it."""
 
     stage: Stage
     where: Where = "waiting"
     open: int = 0
-    weight: int = 1
+    weight: float = 0.0
     works: dict[str, None] = field(default_factory=dict)
     dependents: dict[str, None] = field(default_factory=dict)
     outcome: Outcome | None = None
@@ -98,7 +99,7 @@ class Union:
             raise ValueError(f"work {work.id!r} is there already")
         self.works[work.id] = work
         progress = self.progress[work.id] = Progress()
-        weights = _weights(work.stages)
+        weights = _weights(work.stages, work.expected)
         for name, stage in work.stages.items():
             one = self._stages.get(name) or self._new(stage)
             one.weight = max(one.weight, weights[name])
@@ -217,9 +218,11 @@ def _leave(progress: Progress, name: str, before: Where) -> None:
         getattr(progress, before).discard(name)
 
 
-def _weights(stages: Mapping[str, Stage]) -> dict[str, int]:
-    """How many stages hang on each, itself included (a stage reached by two ways counts twice: a heuristic)."""
-    weight = dict.fromkeys(stages, 1)
+def _weights(stages: Mapping[str, Stage], expected: Mapping[str, float]) -> dict[str, float]:
+    """Seconds of all that hangs on each stage, itself included: where one engine session follows a training, that is
+    the path (a stage reached by two ways counts twice: a heuristic).
+    """
+    weight = {name: expected.get(name, UNKNOWN) for name in stages}
     for stage in reversed(list(stages.values())):
         for name in stage.inputs.values():
             if name in weight:

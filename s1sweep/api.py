@@ -31,8 +31,8 @@ def default_root() -> str:
 
 @dataclass(frozen=True)
 class PlanSummary:
-    """What a run would do. `stages` and `reused` count by kind; `trainings` are notes on how arms compare; `unpinned`
-    are the hub's repositories, by field, for which `run` will ask for a commit.
+    """What a run would do. `stages` and `reused` count by kind; `remarks` are on memory, truncation and published cost;
+    `unpinned` are the hub's repositories, by field, for which `run` will ask for a commit.
     """
 
     cells: int
@@ -40,7 +40,7 @@ class PlanSummary:
     reused: dict[str, int]
     engine_sessions: int
     estimate: Estimate
-    trainings: list[str]
+    remarks: list[str]
     unpinned: dict[str, list[str]]
 
     def as_json(self) -> dict[str, Any]:
@@ -144,7 +144,7 @@ def summary(session: Session) -> PlanSummary:
         reused=planned.counts(planned.reused(session.store)),
         engine_sessions=len({s.session for s in missing.values() if s.session}),
         estimate=session.estimate(),
-        trainings=session.train_notes(),
+        remarks=session.remarks(),
         unpinned=unpinned,
     )
 

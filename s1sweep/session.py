@@ -20,7 +20,7 @@ from s1sweep.identity import digest
 from s1sweep.planning import Cell, Plan, Stage
 from s1sweep.planning.axes import axes_of
 from s1sweep.planning.costmodel import CostModel, finished
-from s1sweep.planning.estimate import Estimate, estimate, expected, train_notes
+from s1sweep.planning.estimate import Estimate, estimate, expected, refuse_too_large, remarks
 from s1sweep.queue.submission import Submissions
 from s1sweep.runtime.backend import Backend, InProcessBackend, check_capacity
 from s1sweep.runtime.display import Display
@@ -107,18 +107,21 @@ class Session:
         """What the store's finished runs say about how long work takes."""
         return CostModel(finished(self.store))
 
-    def train_notes(self) -> list[str]:
-        return train_notes(self.plan, self.missing(), self.placement)
+    def remarks(self) -> list[str]:
+        return remarks(self.plan, self.missing(), self.placement)
 
     def unpinned(self) -> list[pins.Use]:
         """What the sweep reads from the hub at no fixed commit: `run` will refuse it."""
         return pins.unpinned_of((cell.spec for cell in self.plan.cells), self.plan.once)
 
     def check(self) -> None:
-        """Refuse what could be planned and cannot be run: hub names without a commit, tasks that cannot be read."""
+        """Refuse what could be planned and cannot be run: hub names without a commit, tasks that cannot be read,
+        trainings that no GPU holds.
+        """
         pins.refuse_unpinned((cell.spec for cell in self.plan.cells), self.plan.once)
         for cell in self.plan.cells:
             self.plan.once(questions, cell.spec.task)
+        refuse_too_large(self.missing(), self.placement)
 
     # --- running
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from s1sweep.errors import UserError
 from s1sweep.planning import Plan
 from s1sweep.planning.axes import axes_of
-from s1sweep.planning.estimate import PUBLISHED, TRAIN_EFFICIENCY, train_flops, train_notes
+from s1sweep.planning.estimate import PUBLISHED, TRAIN_EFFICIENCY, refuse_too_large, remarks, train_flops
 from s1sweep.runtime.job import Done, Resources, launch_here
 from s1sweep.session import Session
 from s1sweep.spec import SftSpec, TrainStage
@@ -56,12 +59,34 @@ def test_plan_warns_with_numbers() -> None:
     )[0]
     plan = Plan()
     plan.add(config.cell, axes_of(config))
-    notes = train_notes(plan, plan.stages, config.placement)
+    notes = remarks(plan, plan.stages, config.placement)
     assert any("GB of each GPU" in note for note in notes)
     assert any(
         "placement.gpu_memory_gb=80" in note and "placement.gradient_checkpointing=true" in note for note in notes
     )
     assert any("block_size=78 would cut at least" in note for note in notes)
+    assert any("131 GB of weights in float32" in note and "placement.gpus_per_engine" in note for note in notes)
+    half = config.placement.model_copy(update={"gpus_per_engine": 4})
+    assert not any("of weights in" in note for note in remarks(plan, plan.stages, half))
+
+
+@pytest.mark.parametrize(
+    ("change", "refused"),
+    [
+        ({}, True),
+        ({"train_workers": 8, "gpus": 8}, True),  # each has all of it
+        ({"train_workers": 8, "gpus": 8, "train_strategy": "fsdp2"}, False),
+        ({"gpu_memory_gb": None}, False),
+        ({"gpus_per_train_worker": 0}, False),
+    ],
+)
+def test_what_no_gpu_holds_is_refused_before_anything_runs(change: dict[str, Any], refused: bool) -> None:
+    config = compose("data=random", "train=s1", "model=qwen2_5_32b_instruct", "model.revision=abc", "placement=gpu")[0]
+    plan, here = Plan(), config.placement.model_copy(update=change)
+    plan.add(config.cell, axes_of(config))
+    says = pytest.raises(UserError, match=r"525 GB of weights, .*gpu_memory_gb=80: it never fits.*fsdp2")
+    with says if refused else nullcontext():
+        refuse_too_large(plan.stages, here)
 
 
 def test_table_8_compares_truncated_with_whole_rows() -> None:

@@ -44,7 +44,7 @@ def submit(overrides: Sequence[str], level: int, retry_failed: bool, as_json: bo
             )
         session.check()
         found = enter(session.sweep, session.plan, session.config, tuple(overrides), level, retry_failed)
-        found["notes"] += session.train_notes()
+        found["notes"] += session.remarks()
     if as_json:
         click.echo(json.dumps(found, indent=1))
         return

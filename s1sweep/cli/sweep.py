@@ -179,7 +179,7 @@ def _print_plan(shown: api.PlanSummary, session: Any) -> None:
             style="dim",
             markup=False,
         )
-    for note in shown.trainings:
+    for note in shown.remarks:
         console.print(f"{note}." if note.startswith("WARNING") else f"Note: {note}.", style="dim", markup=False)
     for note in sorted({note for cell in session.plan.cells for note in cell.notes}):
         console.print(f"Note: {note}.", style="dim")

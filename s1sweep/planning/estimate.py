@@ -14,14 +14,25 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
 
+from s1sweep.errors import UserError
 from s1sweep.planning import Plan, Stage
 from s1sweep.planning.costmodel import CostModel, Fit
 from s1sweep.runtime.pending import request
 from s1sweep.runtime.policy import Node
 from s1sweep.simulation import Work, simulate, work_of
 from s1sweep.sources.tasks import question_count
-from s1sweep.spec import DecodeStage, Placement, PoolSpec, PoolStage, SelectStage, SftSpec, TaskSpec, TrainStage
-from s1sweep.training.memory import advice, memory, shape
+from s1sweep.spec import (
+    DecodeStage,
+    ModelSpec,
+    Placement,
+    PoolSpec,
+    PoolStage,
+    SelectStage,
+    SftSpec,
+    TaskSpec,
+    TrainStage,
+)
+from s1sweep.training.memory import advice, memory, shape, smaller_states
 from s1sweep.training.recipe import split_batch, total_steps
 
 # Share of peak that a full fine-tune reaches. s1's two published runs of a 32B model on 16 H100 imply 0.20 and 0.16.
@@ -36,6 +47,7 @@ STATED = (1 / 3, 3.0)  # the range of a stated efficiency
 CORE_SECONDS = 0.5  # of a stage that needs cores alone
 SHORT = ("select", "grade")  # take about so long whatever they read; a pool or a step of curation may take hours
 SAVED_SECONDS = 60.0  # a decode job saves its blocks about so often
+ENGINE_SHARE = 0.92  # of a GPU's memory that vLLM takes unless told otherwise
 EXTENSION_SHARE = 0.3  # an ignored end adds about this share of the natural length
 CHARS_PER_TOKEN = 4
 # Of a pool that cannot be read while planning and does not say: those of s1.
@@ -226,17 +238,49 @@ def train_flops(parameters: float, tokens: float, length: float) -> float:
     return tokens * (6 * parameters + 6 * layers * width * length) / TRAIN_EFFICIENCY
 
 
-def train_notes(plan: Plan, stages: Mapping[str, Stage], placement: Placement) -> list[str]:
-    """What to know before the trainings start: memory, truncation, and the published cost where it can be compared."""
+def remarks(plan: Plan, stages: Mapping[str, Stage], placement: Placement) -> list[str]:
+    """What to know before it starts: memory, truncation, and the published cost where it can be compared."""
     found: dict[str, int] = {}
+    engines: dict[str, None] = {}
     for stage in stages.values():
         if isinstance(stage.spec, TrainStage):
-            for line in _notes_of(plan, stage, stage.spec, placement):
+            for line in _of_training(plan, stage, stage.spec, placement):
                 found[line] = found.get(line, 0) + 1
-    return [f"{line} ({n} trainings)" if n > 1 else line for line, n in found.items()]
+        elif isinstance(stage.spec, DecodeStage):
+            engines |= dict.fromkeys(_of_engine(stage.spec.model, placement))
+    return [f"{line} ({n} trainings)" if n > 1 else line for line, n in found.items()] + list(engines)
 
 
-def _notes_of(plan: Plan, stage: Stage, spec: TrainStage, here: Placement) -> Iterator[str]:
+def refuse_too_large(stages: Mapping[str, Stage], here: Placement) -> None:
+    """Raise UserError where the weights, gradients and optimizer of a training are alone more than its GPUs have: that
+    is arithmetic; what else it takes is an estimate, and a remark.
+    """
+    for stage in stages.values():
+        if isinstance(stage.spec, TrainStage) and here.gpus_per_train_worker and here.gpu_memory_gb:
+            model, train = stage.spec.model, stage.spec.train
+            micro = split_batch(train.batch_size, here.train_workers, here.micro_batch).micro
+            states = memory(model.parameters, train, here, micro).states
+            if states > here.gpu_memory_gb:
+                raise UserError(
+                    f"training {model.name} keeps {states:.3g} GB of weights, gradients and optimizer on each GPU, and "
+                    f"placement.gpu_memory_gb={here.gpu_memory_gb:g}: it never fits. What helps: "
+                    f"{', '.join(smaller_states(train, here))}."
+                )
+
+
+def _of_engine(model: ModelSpec, here: Placement) -> Iterator[str]:
+    """A warning where the weights do not fit; quantized ones may."""
+    if here.gpus_per_engine and here.gpu_memory_gb and here.endpoint is None:
+        weights = model.parameters * (4 if model.dtype == "float32" else 2) / here.gpus_per_engine / 1e9
+        if weights > ENGINE_SHARE * here.gpu_memory_gb:
+            yield (
+                f"WARNING: {model.name} has {weights:.3g} GB of weights in {model.dtype} for each GPU of an engine, "
+                f"which takes {100 * ENGINE_SHARE:.0f} % of placement.gpu_memory_gb={here.gpu_memory_gb:g}; what "
+                "helps: more placement.gpus_per_engine, or model.dtype=bfloat16"
+            )
+
+
+def _of_training(plan: Plan, stage: Stage, spec: TrainStage, here: Placement) -> Iterator[str]:
     train, lengths, pool = spec.train, _lengths(plan, stage), _pool_of(plan, stage)
     micro = split_batch(train.batch_size, here.train_workers, here.micro_batch).micro
     need = memory(spec.model.parameters, train, here, micro, round(lengths[0]) if lengths else train.block_size)

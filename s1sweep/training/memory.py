@@ -70,10 +70,13 @@ def advice(train: SftSpec, here: Placement, micro: int) -> str:
         ways.append("placement.micro_batch=1")
     if not here.gradient_checkpointing:
         ways.append("placement.gradient_checkpointing=true")
+    return ", ".join([*ways, *smaller_states(train, here), "a smaller train.block_size"])
+
+
+def smaller_states(train: SftSpec, here: Placement) -> list[str]:
+    """What would make weights, gradients and optimizer smaller."""
     if here.train_strategy != "fsdp2":
-        ways.append("placement.train_strategy=fsdp2 with more placement.train_workers")
+        ways = ["placement.train_strategy=fsdp2 with more placement.train_workers"]
     else:
-        ways.append("more placement.train_workers")
-        ways += [] if here.cpu_offload else ["placement.cpu_offload=true"]
-    ways += [] if train.lora else ["train=lora"]
-    return ", ".join([*ways, "a smaller train.block_size"])
+        ways = ["more placement.train_workers", *([] if here.cpu_offload else ["placement.cpu_offload=true"])]
+    return ways if train.lora else [*ways, "train=lora"]

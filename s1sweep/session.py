@@ -245,7 +245,7 @@ class Session:
                 standing[name] = Outcome(name, False, failure["kind"], failure["message"], failure["log"])
         if stages:
             took = expected(self.plan, stages, self.placement, self.cost_model())
-            with Display(self.plan, self.store, stages) as display:
+            with Display(self.plan, self.store, stages, took) as display:
                 scheduler = Scheduler(self.store, self._start_backend(), self.placement, display.update, self._leases)
                 progress = scheduler.run(stages, standing, took)
             self.failed |= progress.failed

@@ -19,7 +19,8 @@ from s1sweep.runtime import scheduler as scheduling
 from s1sweep.runtime.backend import Backend, Handle, InProcessBackend
 from s1sweep.runtime.job import Job, Outcome
 from s1sweep.runtime.policy import Capacity, Ledger, Node
-from s1sweep.runtime.scheduler import Scheduler, Work
+from s1sweep.runtime.scheduler import Progress, Scheduler, Work
+from s1sweep.runtime.work import time_left
 from s1sweep.spec import Placement
 from s1sweep.store import Store, same_result
 from tests import noop_gpu
@@ -47,6 +48,17 @@ def over(scheduler: Scheduler, *names: str) -> Callable[[], bool]:
 def ran(mark: Path) -> list[str]:
     """Names of the stages in the order in which they ended."""
     return mark.read_text().split() if mark.exists() else []
+
+
+def test_how_much_is_done_goes_by_what_stages_take_and_how_far_they_are() -> None:
+    progress = Progress({"long", "unknown"}, {"runs", "silent"}, ["done", "done too"], {}, {"blocked"})
+    expected = {"long": 30.0, "runs": 40.0, "silent": 9.0, "done": 10.0, "done too": 10.0, "blocked": 99.0}
+    assert progress.share(expected, {}) == 20 / 100
+    assert progress.share(expected, {"runs": {"done": 3, "total": 4}}) == 50 / 100
+    assert progress.share(expected, {"runs": {"done": 9, "total": 4}, "silent": {"done": 1, "total": 0}}) == 60 / 100
+    assert Progress().share({}, {}) == 1.0 and Progress({"a"}).share({}, {}) == 0.0
+    assert time_left(30.0, 0.25) == 90.0 and time_left(30.0, 1.0) == 0.0
+    assert time_left(30.0, 0.0) is None and time_left(30.0, 0.01) is None
 
 
 @pytest.fixture

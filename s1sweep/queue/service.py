@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
+from typing import Any
 
 from s1sweep.errors import StoreUnavailable, UserError
 from s1sweep.planning import Stage
@@ -57,6 +58,7 @@ class Service:
         self._said: dict[str, State] = {}
         self._mirrors: dict[str, subprocess.Popen[bytes]] = {}
         self._due: dict[str, float] = {}
+        self._how_far: dict[str, dict[str, Any]] = {}  # what running stages last said of themselves
         self._tokens = (time.monotonic(), 0.0, 0.0)  # when, how many, how many a second
         # What a service that was killed held at its last beat: its jobs went with it.
         self._fell: dict[str, list[float]] = (self._queue.last_word(self._cluster) or {}).get("held", {})
@@ -151,10 +153,9 @@ class Service:
         )
         self._scheduler.add(work)
         self._active[submission.id], self._standing[submission.id] = submission, standing
-        now, had = time.time(), len(submission.stages) - len(stages)
         used, lost = self._fell.pop(submission.id, (0.0, 0.0))
         used, lost = state.gpu_seconds + used, state.lost_seconds + lost
-        self._before[submission.id] = replace(state, began=now, had=had, gpu_seconds=used, lost_seconds=lost)
+        self._before[submission.id] = replace(state, began=time.time(), gpu_seconds=used, lost_seconds=lost)
         self._say(f"{submission.id}: {len(stages)} of {len(submission.stages)} stages to run, for {submission.user}")
         self._tell(submission.id)
 
@@ -203,7 +204,7 @@ class Service:
             lost_seconds=round(before.lost_seconds + self._scheduler.lost[name], 3),
             why=self._scheduler.why(name),
             began=before.began,
-            had=before.had,
+            share=round(progress.share(submission.expected, self._how_far), 3),
         )
 
     def _tell(self, name: str) -> None:
@@ -234,7 +235,8 @@ class Service:
         """Tokens a second over the last few, by what running stages say."""
         then, before, rate = self._tokens
         running: set[str] = set().union(*(self._scheduler.progress(name).running for name in self._active))
-        total = sum((self._store.progress(name) or {}).get("tokens", 0) for name in running)
+        self._how_far = {name: said for name in running if (said := self._store.progress(name))}
+        total = sum(said.get("tokens", 0) for said in self._how_far.values())
         now = time.monotonic()
         if now - then >= 3:
             rate = max(0.0, total - before) / (now - then)

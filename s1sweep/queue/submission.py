@@ -100,8 +100,8 @@ class Standing:
 class State:
     """What the service says of a submission, in numbers of stages. `done` counts those that were there before;
     `failed` has a message for each, `why` says for each waiting job what it waits for, `by` who cancelled. It was
-    taken up at `began`, with `had` stages done. Of its GPU-seconds, `lost_seconds` came to nothing: attempts that did
-    not end well, from what they had saved.
+    taken up at `began`, and `share` of what was to do then is done, in expected seconds. Of its GPU-seconds,
+    `lost_seconds` came to nothing: attempts that did not end well, from what they had saved.
     """
 
     phase: Phase = "queued"
@@ -116,7 +116,7 @@ class State:
     why: Mapping[str, str] = field(default_factory=dict)
     by: str | None = None
     began: float = 0.0
-    had: int = 0
+    share: float = 0.0
 
     @property
     def over(self) -> bool:

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from s1sweep.queue.submission import SILENT, Submission, Submissions
+from s1sweep.runtime.work import time_left
 from s1sweep.store import LOG, Store
 
 
@@ -41,8 +42,7 @@ def row(queue: Submissions, submission: Submission, now: float) -> dict[str, Any
         phase = "cancelled"
     elif phase == "queued" and standing.paused:
         phase = "paused"
-    left = len(submission.stages) - state.done - len(state.failed) - state.blocked
-    pace = (state.done - state.had) / (now - state.began) if state.began and now > state.began else 0.0
+    left = time_left(now - state.began, state.share) if phase == "running" else None
     return {
         "id": submission.id,
         "sweep": submission.sweep,
@@ -62,7 +62,7 @@ def row(queue: Submissions, submission: Submission, now: float) -> dict[str, Any
         "blocked": state.blocked,
         "gpu_hours": round(state.gpu_seconds / 3600, 4),
         "lost_gpu_hours": round(state.lost_seconds / 3600, 4),
-        "seconds_left": round(left / pace) if pace and phase == "running" else None,
+        "seconds_left": None if left is None else round(left),
         "why": dict(state.why),
         "tracking": queue.published(submission.id) or [],
     }

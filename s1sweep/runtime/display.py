@@ -15,24 +15,24 @@ from rich.table import Table
 from rich.text import Text
 
 from s1sweep.planning import KINDS, Plan, Stage
-from s1sweep.runtime.scheduler import Progress
+from s1sweep.runtime.work import Progress, time_left
 from s1sweep.store import Store
 
-# Rough seconds of each kind against each other, only for the time that is left.
-_WEIGHT = {"pool": 0.5, "curate": 0.5, "select": 0.5, "train": 30.0, "decode": 2.0, "grade": 0.3}
 _PLAIN_EVERY = 10.0  # seconds between plain lines
 
 
 class Display:
     """Shows a `Progress` as it changes."""
 
-    def __init__(self, plan: Plan, store: Store, stages: Mapping[str, Stage]) -> None:
-        self._plan, self._store, self._stages = plan, store, stages
+    def __init__(self, plan: Plan, store: Store, stages: Mapping[str, Stage], expected: Mapping[str, float]) -> None:
+        """`expected` is how many seconds stages will take, as far as is known."""
+        self._plan, self._store, self._stages, self._expected = plan, store, stages, expected
         self._started = time.monotonic()
         self._console = Console(stderr=True)
         self._live = Live(console=self._console, refresh_per_second=4, transient=True) if sys.stderr.isatty() else None
         self._said = -_PLAIN_EVERY
         self._last_done = -1
+        self._how_far: dict[str, dict[str, Any]] = {}  # what running stages last said of themselves
         self._tokens: dict[str, float] = {}
         self._rate = 0.0
         self._rate_at = (time.monotonic(), 0.0)
@@ -59,10 +59,8 @@ class Display:
 
     def _measure(self, progress: Progress) -> None:
         """Tokens per second over the last seconds, from what running attempts say of themselves."""
-        for name in progress.running:
-            said = self._store.progress(name)
-            if said and "tokens" in said:
-                self._tokens[name] = said["tokens"]
+        self._how_far = {name: said for name in progress.running if (said := self._store.progress(name))}
+        self._tokens |= {name: said["tokens"] for name, said in self._how_far.items() if "tokens" in said}
         at, total = time.monotonic(), sum(self._tokens.values())
         before, old = self._rate_at
         if at - before >= 3:
@@ -72,15 +70,12 @@ class Display:
         done = set(progress.done)
         missing = set(self._stages) - done
         cells = sum(cell.stages["grade"] not in missing for cell in self._plan.cells)
-        work = {name: _WEIGHT.get(stage.kind, 1.0) for name, stage in self._stages.items()}
-        finished = sum(work[name] for name in done)
-        left = sum(work[name] for name in progress.waiting | progress.running)
         elapsed = time.monotonic() - self._started
+        share = progress.share(self._expected, self._how_far)
         return {
             "cells": cells,
             "elapsed": elapsed,
-            "left": elapsed * left / finished if finished and len(done) > 2 else None,
-            "share": finished / (finished + left) if finished + left else 1.0,
+            "left": time_left(elapsed, share),
             "running": Counter(self._stages[name].kind for name in progress.running),
         }
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from s1sweep.planning import Stage
 from s1sweep.runtime.job import Outcome
 from s1sweep.spec import Placement
 
+TELLS = 0.02  # a share of the work that tells how long the rest will take
 UNKNOWN = 3600.0  # seconds that a stage of unknown length weighs: it may be long, so it is begun early
 
 Where = Literal["waiting", "running", "done", "failed", "blocked"]
@@ -57,6 +58,23 @@ class Progress:
     @property
     def over(self) -> bool:
         return not self.waiting and not self.running
+
+    def share(self, expected: Mapping[str, float], said: Mapping[str, Mapping[str, Any]]) -> float:
+        """How much is done, in [0, 1], by what stages are expected to take (a second where that is not known), and by
+        what running ones have `said` of how far they are.
+        """
+        done = sum(expected.get(name, 1.0) for name in self.done)
+        left = sum(expected.get(name, 1.0) for name in self.waiting)
+        for name in self.running:
+            seconds, how_far = expected.get(name, 1.0), said.get(name, {})
+            part = min(1.0, how_far["done"] / how_far["total"]) if how_far.get("total") else 0.0
+            done, left = done + seconds * part, left + seconds * (1 - part)
+        return done / (done + left) if done + left else 1.0
+
+
+def time_left(elapsed: float, share: float) -> float | None:
+    """Seconds until all is done, if it goes on as it went; None where too little is done to tell."""
+    return elapsed * (1 - share) / share if share >= TELLS else None
 
 
 Watcher = Callable[[Progress], None]

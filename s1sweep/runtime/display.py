@@ -18,7 +18,8 @@ from s1sweep.planning import KINDS, Plan, Stage
 from s1sweep.runtime.work import Progress, time_left
 from s1sweep.store import Store
 
-_PLAIN_EVERY = 10.0  # seconds between plain lines
+_PLAIN_EVERY = 10.0  # seconds between plain lines while stages end
+_SILENT = 60.0  # and while none does
 
 
 class Display:
@@ -52,7 +53,7 @@ class Display:
         if self._live:
             self._measure(progress)
             self._live.update(self._panel(progress))
-        elif (now - self._said >= _PLAIN_EVERY and len(progress.done) != self._last_done) or finished:
+        elif finished or now - self._said >= (_PLAIN_EVERY if len(progress.done) != self._last_done else _SILENT):
             self._said, self._last_done = now, len(progress.done)
             self._measure(progress)
             print(self._line(progress), file=sys.stderr, flush=True)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from s1sweep.errors import UserError
 from s1sweep.planning import Plan
+from s1sweep.queue import view
 from s1sweep.queue.code import freeze, thaw
+from s1sweep.queue.service import Service
 from s1sweep.queue.submission import State, Submission, Submissions, new_id
+from s1sweep.runtime.backend import InProcessBackend
+from s1sweep.runtime.policy import Capacity
 from s1sweep.store import Store
 from tests.helpers import compose
 
@@ -70,10 +75,35 @@ def test_submissions_are_found_by_sweep_or_id(root: Path) -> None:
         queue.of("mad")
 
 
-def test_another_format_is_refused() -> None:
-    data = submission().encode().replace(b'"format": 1', b'"format": 2')
-    with pytest.raises(UserError, match="has format 2, this s1sweep reads 1"):
-        Submission.decode(data)
+@pytest.mark.parametrize(
+    ("old", "new", "why"),
+    [
+        (b'"format": 2', b'"format": 1', "it has format 1, this s1sweep reads 2"),
+        (b'"max_retries"', b'"retries"', "validation error.* for Placement"),
+        (b'"type": "TrainStage"', b'"type": "TuneStage"', "TuneStage"),
+        (b'"expected"', b'"told"', "expected"),
+    ],
+)
+def test_what_another_version_wrote_is_told_and_stops_nothing(root: Path, old: bytes, new: bytes, why: str) -> None:
+    """Neither the commands about the queue nor a service."""
+    mine, theirs, queue = submission(), submission(sweep="theirs", now=2e9), Submissions(Store(root))
+    queue.add(mine)
+    assert old in theirs.encode()
+    queue._files.create(f"queue/{theirs.id}/submission.json", theirs.encode().replace(old, new))
+    with pytest.raises(UserError, match=rf"{theirs.id}.* another version of s1sweep \(.*{why}.*submit it again"):
+        queue.get(theirs.id)
+    found = view.gather(Store(root))
+    assert [r["id"] for r in found["submissions"]] == [mine.id] and theirs.id in found["unreadable"][0]
+    assert [s.id for s in queue.of("made")] == [mine.id]
+    with pytest.raises(UserError, match=f"And: submission '{theirs.id}' was written by another version"):
+        queue.of("theirs")
+    queue.order(mine, "pause", mine.user)
+    service = Service(Store(root), mine.placement, InProcessBackend(Capacity(cpus=1)))
+    service._poll()
+    assert (
+        "another version" in json.loads((root / "queue" / theirs.id / "state.json").read_text())["failed"]["submission"]
+    )
+    assert json.loads((root / "queue" / mine.id / "state.json").read_text())["phase"] == "paused"
 
 
 def test_frozen_code_outlives_an_edit(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

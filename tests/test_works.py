@@ -162,6 +162,18 @@ def test_who_has_used_more_waits(root: Path) -> None:
     assert ran(mark) == ["bob", "ann"] and one.usage()["ann"] > 1000.0
 
 
+def test_who_has_a_larger_share_may_use_more(root: Path) -> None:
+    ledger, mark = Ledger(), root.parent / "ran"
+    ledger.charge("ann", 3000.0, 0.0)
+    ledger.charge("bob", 2000.0, 0.0)
+    here = HERE.model_copy(update={"shares": {"ann": 2.0}})
+    one = Scheduler(Store(root), InProcessBackend(Capacity(cpus=1)), here, ledger=ledger)
+    one.add(work("b", stage("bob", mark=str(mark)), user="bob", submitted=1))
+    one.add(work("a", stage("ann", mark=str(mark)), user="ann", submitted=2))
+    until(one, over(one, "a", "b"))
+    assert ran(mark) == ["ann", "bob"]
+
+
 class Lossy:
     """A backend of several nodes that runs jobs here, one of whose nodes loses whatever it is given."""
 

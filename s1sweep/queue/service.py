@@ -49,7 +49,7 @@ class Service:
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._store, self._cluster, self._say = store, placement.cluster, say
-        self._queue = Submissions(store)
+        self._queue, self._shares = Submissions(store), placement.shares
         self._scheduler = Scheduler(store, backend, placement, leases=leases, ledger=self._ledger())
         self._active: dict[str, Submission] = {}
         self._standing: dict[str, Standing] = {}
@@ -226,6 +226,7 @@ class Service:
             free=free,
             excluded=sorted(self._scheduler.fleet.flaky),
             usage=self._scheduler.usage(),
+            shares=dict(self._shares),
             held=self._scheduler.held(),
             tokens_per_second=round(self._rate(), 1),
             credentials=credentials(os.environ),

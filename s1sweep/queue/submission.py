@@ -22,13 +22,13 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import s1sweep.spec as specs
-from s1sweep.errors import UserError, nearest
+from s1sweep.errors import StoreUnavailable, UserError, nearest
 from s1sweep.identity import digest
 from s1sweep.planning import Stage
 from s1sweep.spec import Placement, Tracking
 from s1sweep.store import Store
 
-FORMAT = 1
+FORMAT = 2
 QUEUE = "queue"
 PLAIN = ("id", "sweep", "user", "host", "submitted", "priority", "code", "expected")  # are in JSON as they are
 MAIN = "main"  # the cluster whose files have no name in theirs
@@ -72,19 +72,23 @@ class Submission:
     def decode(data: bytes) -> Submission:
         """Raises UserError for one that another version of s1sweep wrote."""
         said = json.loads(data)
-        if said["format"] != FORMAT:
-            raise UserError(
-                f"submission {said.get('id')!r} has format {said['format']!r}, this s1sweep reads {FORMAT}. Let the "
-                "version that took it finish it, or submit it again."
+        try:
+            if said["format"] != FORMAT:
+                raise ValueError(f"it has format {said['format']!r}, this s1sweep reads {FORMAT}")
+            stages = [_thawed(row) for row in said["stages"]]
+            return Submission(
+                **{name: said[name] for name in PLAIN},
+                command=tuple(said["command"]),
+                placement=Placement.model_validate(said["placement"]),
+                tracking=Tracking.model_validate(said["tracking"]),
+                stages={stage.id: stage for stage in stages},
             )
-        stages = [_thawed(row) for row in said["stages"]]
-        return Submission(
-            **{name: said[name] for name in PLAIN if name in said},
-            command=tuple(said["command"]),
-            placement=Placement.model_validate(said["placement"]),
-            tracking=Tracking.model_validate(said["tracking"]),
-            stages={stage.id: stage for stage in stages},
-        )
+        except (KeyError, AttributeError, ValueError) as error:
+            why = str(error).partition("\n")[0]
+            raise UserError(
+                f"submission {said.get('id')!r} was written by another version of s1sweep ({why}). Let the version "
+                "that took it finish it, or submit it again."
+            ) from error
 
 
 @dataclass(frozen=True)
@@ -140,15 +144,30 @@ class Submissions:
         data = self._files.read(f"{QUEUE}/{name}/submission.json")
         return Submission.decode(data) if data is not None else None
 
+    def all(self) -> tuple[list[Submission], list[str]]:
+        """Oldest first; and of those that another version wrote, that it did."""
+        found, foreign = [], []
+        for name in self.ids():
+            try:
+                submission = self.get(name)
+            except StoreUnavailable:
+                raise
+            except UserError as error:
+                foreign.append(str(error))
+            else:
+                found += [submission] if submission else []
+        return found, foreign
+
     def of(self, sweep: str) -> list[Submission]:
         """Those of a sweep, or the one of that id, oldest first. Raises UserError if there is none."""
-        found = [s for name in self.ids() if (s := self.get(name)) is not None]
+        found, foreign = self.all()
         mine = [s for s in found if sweep in (s.sweep, s.id)]
         if not mine:
             names = {s.sweep for s in found}
             raise UserError(
                 f"sweep {sweep!r} is not in this store's queue.{nearest(sweep, names)} "
                 f"There: {', '.join(sorted(names)) or 'nothing'}. Submit it with `s1sweep submit -m ...`."
+                + "".join(f" And: {line}" for line in foreign)
             )
         return mine
 

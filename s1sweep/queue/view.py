@@ -22,7 +22,8 @@ def gather(store: Store, everything: bool = False) -> dict[str, Any]:
     What is over is left out unless `everything` is wanted, or it ended within the last hour.
     """
     queue, now = Submissions(store), time.time()
-    rows = [row(queue, s, now) for name in queue.ids() if (s := queue.get(name)) is not None]
+    submissions, foreign = queue.all()
+    rows = [row(queue, submission, now) for submission in submissions]
     kept = [r for r in rows if everything or not r["over"] or now - r["at"] < 3600]
     services = [service | {"alive": _alive(service, now)} for service in queue.services()]
     for service in services:
@@ -31,6 +32,7 @@ def gather(store: Store, everything: bool = False) -> dict[str, Any]:
         "store": store.url,
         "services": services,
         "submissions": sorted(kept, key=lambda r: (r["over"], -r["priority"], r["submitted"])),
+        "unreadable": foreign,
     }
 
 
@@ -91,6 +93,7 @@ def table(found: Mapping[str, Any]) -> RenderableType:
             more = len(r["why"]) - 3
             parts += [Text(line) for line in waits + ([f"  ... and {more} more"] if more > 0 else [])]
         parts += [Text(f"  {r['sweep']}: failed {name}: {said}") for name, said in r["failed"].items()]
+    parts += [Text(line) for line in found["unreadable"]]
     return Group(*parts)
 
 
@@ -129,8 +132,12 @@ def service_lines(services: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         yield f"{who}: {len(said['nodes'])} nodes, {gpus:g} GPUs, {cpus:g} cores{rate}"
         total = sum(said["usage"].values())
         if total:
-            shares = ", ".join(f"{user} {100 * used / total:.0f} %" for user, used in sorted(said["usage"].items()))
-            yield f"  shares of the last weeks: {shares}"
+            named = said.get("shares", {})
+            shares = (
+                f"{user} {100 * used / total:.0f} %" + (f" (a share of {named[user]:g})" if user in named else "")
+                for user, used in sorted(said["usage"].items())
+            )
+            yield f"  used in the last weeks: {', '.join(shares)}"
         if said["excluded"]:
             yield f"  excluded, since jobs were lost there: {', '.join(said['excluded'])}"
 

@@ -21,7 +21,7 @@ from s1sweep.runtime.faults import MEMORY, Retries, Watchdog
 from s1sweep.runtime.fleet import Fleet
 from s1sweep.runtime.job import FailureKind, Outcome
 from s1sweep.runtime.pending import RANK, Group, Pending, preemptible, request, resources
-from s1sweep.runtime.policy import Actions, Ledger, Running, decide
+from s1sweep.runtime.policy import Actions, Ledger, Rules, Running, decide
 from s1sweep.runtime.preemption import STOP
 from s1sweep.runtime.work import Progress, Union, Watcher, Work
 from s1sweep.spec import Placement
@@ -87,6 +87,7 @@ class Scheduler:
     ) -> None:
         self._store, self._backend, self._placement = store, backend, placement
         self._watch, self._leases, self._ledger = watch, leases, ledger or Ledger()
+        self._rules = Rules(weights=placement.shares, preempt_for_share=placement.preempt_for_share)
         self._union = Union()
         self._retries = Retries(store.saved_step)
         self._pending = Pending(self._union, store.root, self._retries.halved)
@@ -228,7 +229,7 @@ class Scheduler:
         if not len(self._pending.queue):
             return False
         now, identity = time.time(), self._store.identity()
-        self._actions = decide(self._pending.queue, cluster, self._ledger.usage(now), now)
+        self._actions = decide(self._pending.queue, cluster, self._ledger.usage(now), now, self._rules)
         for name, nodes in self._actions.start:
             waiting, group = self._pending.waiting(self._pending.groups[name]), self._pending.take(name)
             try:

@@ -11,6 +11,7 @@ This module knows no file, no framework and no default: defaults live in conf/.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -106,6 +107,8 @@ class Placement(Where):
     kv_cache_mb: Annotated[int, Field(ge=16)] | None
     max_retries: Annotated[int, Field(ge=0)]
     hang_after: Annotated[float, Field(gt=0)]
+    shares: Mapping[str, Annotated[float, Field(gt=0)]]
+    preempt_for_share: bool
     endpoint: Endpoint | None
 
 

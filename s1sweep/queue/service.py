@@ -49,7 +49,7 @@ class Service:
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._store, self._cluster, self._say = store, placement.cluster, say
-        self._queue, self._shares = Submissions(store), placement.shares
+        self._queue, self._shares = Submissions(store), placement.shares or {}
         self._scheduler = Scheduler(store, backend, placement, leases=leases, ledger=self._ledger())
         self._active: dict[str, Submission] = {}
         self._standing: dict[str, Standing] = {}

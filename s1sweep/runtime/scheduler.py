@@ -87,7 +87,7 @@ class Scheduler:
     ) -> None:
         self._store, self._backend, self._placement = store, backend, placement
         self._watch, self._leases, self._ledger = watch, leases, ledger or Ledger()
-        self._rules = Rules(weights=placement.shares, preempt_for_share=placement.preempt_for_share)
+        self._rules = Rules(weights=placement.shares or {}, preempt_for_share=placement.preempt_for_share)
         self._union = Union()
         self._retries = Retries(store.saved_step)
         self._pending = Pending(self._union, store.root, self._retries.halved)

@@ -107,7 +107,7 @@ class Placement(Where):
     kv_cache_mb: Annotated[int, Field(ge=16)] | None
     max_retries: Annotated[int, Field(ge=0)]
     hang_after: Annotated[float, Field(gt=0)]
-    shares: Mapping[str, Annotated[float, Field(gt=0)]]
+    shares: Mapping[str, Annotated[float, Field(gt=0)]] | None
     preempt_for_share: bool
     endpoint: Endpoint | None
 

@@ -20,7 +20,8 @@ from s1sweep.identity import digest
 from s1sweep.planning import Cell, Plan, Stage
 from s1sweep.planning.axes import axes_of
 from s1sweep.planning.costmodel import CostModel, finished
-from s1sweep.planning.estimate import Estimate, estimate, expected, refuse_too_large, remarks
+from s1sweep.planning.estimate import Estimate, estimate, expected
+from s1sweep.planning.remarks import refuse_too_large, remarks
 from s1sweep.queue.submission import Submissions
 from s1sweep.runtime.backend import Backend, InProcessBackend, check_capacity
 from s1sweep.runtime.display import Display

@@ -12,7 +12,8 @@ import pytest
 from s1sweep.errors import UserError
 from s1sweep.planning import Plan
 from s1sweep.planning.axes import axes_of
-from s1sweep.planning.estimate import PUBLISHED, TRAIN_EFFICIENCY, refuse_too_large, remarks, train_flops
+from s1sweep.planning.estimate import TRAIN_EFFICIENCY, train_flops
+from s1sweep.planning.remarks import PUBLISHED, refuse_too_large, remarks
 from s1sweep.runtime.job import Done, Resources, launch_here
 from s1sweep.session import Session
 from s1sweep.spec import SftSpec, TrainStage

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
 
-from s1sweep.errors import UserError
 from s1sweep.planning import Plan, Stage
 from s1sweep.planning.costmodel import CostModel, Fit
 from s1sweep.runtime.pending import request
@@ -23,7 +22,6 @@ from s1sweep.simulation import Work, simulate, work_of
 from s1sweep.sources.tasks import question_count
 from s1sweep.spec import (
     DecodeStage,
-    ModelSpec,
     Placement,
     PoolSpec,
     PoolStage,
@@ -32,14 +30,11 @@ from s1sweep.spec import (
     TaskSpec,
     TrainStage,
 )
-from s1sweep.training.memory import advice, memory, shape, smaller_states
-from s1sweep.training.recipe import split_batch, total_steps
+from s1sweep.training.memory import shape
+from s1sweep.training.recipe import total_steps
 
 # Share of peak that a full fine-tune reaches. s1's two published runs of a 32B model on 16 H100 imply 0.20 and 0.16.
 TRAIN_EFFICIENCY = 0.17
-# H100 hours of five epochs of a 32B model on so many rows of s1's pool (s1 paper, sections 1 and 5.1).
-PUBLISHED = {1_000: 7.0, 59_000: 394.0}
-H100_TFLOPS = 989.0  # dense bf16
 DECODE_EFFICIENCY = 0.05  # decoding is bound by memory bandwidth, not by arithmetic
 THREAD_TFLOPS = 0.2  # "peak" of a CPU thread, at which these efficiencies give the testbed's own speeds
 STARTUP = {"cpu": 10.0, "gpu": 120.0}  # seconds of a worker with its model, where no run tells
@@ -47,7 +42,6 @@ STATED = (1 / 3, 3.0)  # the range of a stated efficiency
 CORE_SECONDS = 0.5  # of a stage that needs cores alone
 SHORT = ("select", "grade")  # take about so long whatever they read; a pool or a step of curation may take hours
 SAVED_SECONDS = 60.0  # a decode job saves its blocks about so often
-ENGINE_SHARE = 0.92  # of a GPU's memory that vLLM takes unless told otherwise
 EXTENSION_SHARE = 0.3  # an ignored end adds about this share of the natural length
 CHARS_PER_TOKEN = 4
 # Of a pool that cannot be read while planning and does not say: those of s1.
@@ -215,7 +209,7 @@ def loads_of(plan: Plan, stages: Mapping[str, Stage]) -> list[Load]:
     for stage in stages.values():
         if isinstance(stage.spec, TrainStage):
             parameters, tokens = stage.spec.model.parameters, _train_tokens(plan, stage, stage.spec)
-            flops = train_flops(parameters, tokens, _length(plan, stage, stage.spec.train))
+            flops = train_flops(parameters, tokens, mean_length(plan, stage, stage.spec.train))
             found.append(Load((stage.id,), "train", parameters, tokens, flops, _steps(plan, stage, stage.spec)))
     sessions: dict[tuple[str, str], list[Stage]] = defaultdict(list)
     for stage in stages.values():
@@ -238,116 +232,38 @@ def train_flops(parameters: float, tokens: float, length: float) -> float:
     return tokens * (6 * parameters + 6 * layers * width * length) / TRAIN_EFFICIENCY
 
 
-def remarks(plan: Plan, stages: Mapping[str, Stage], placement: Placement) -> list[str]:
-    """What to know before it starts: memory, truncation, and the published cost where it can be compared."""
-    found: dict[str, int] = {}
-    engines: dict[str, None] = {}
-    for stage in stages.values():
-        if isinstance(stage.spec, TrainStage):
-            for line in _of_training(plan, stage, stage.spec, placement):
-                found[line] = found.get(line, 0) + 1
-        elif isinstance(stage.spec, DecodeStage):
-            engines |= dict.fromkeys(_of_engine(stage.spec.model, placement))
-    return [f"{line} ({n} trainings)" if n > 1 else line for line, n in found.items()] + list(engines)
-
-
-def refuse_too_large(stages: Mapping[str, Stage], here: Placement) -> None:
-    """Raise UserError where the weights, gradients and optimizer of a training are alone more than its GPUs have: that
-    is arithmetic; what else it takes is an estimate, and a remark.
-    """
-    for stage in stages.values():
-        if isinstance(stage.spec, TrainStage) and here.gpus_per_train_worker and here.gpu_memory_gb:
-            model, train = stage.spec.model, stage.spec.train
-            micro = split_batch(train.batch_size, here.train_workers, here.micro_batch).micro
-            states = memory(model.parameters, train, here, micro).states
-            if states > here.gpu_memory_gb:
-                raise UserError(
-                    f"training {model.name} keeps {states:.3g} GB of weights, gradients and optimizer on each GPU, and "
-                    f"placement.gpu_memory_gb={here.gpu_memory_gb:g}: it never fits. What helps: "
-                    f"{', '.join(smaller_states(train, here))}."
-                )
-
-
-def _of_engine(model: ModelSpec, here: Placement) -> Iterator[str]:
-    """A warning where the weights do not fit; quantized ones may."""
-    if here.gpus_per_engine and here.gpu_memory_gb and here.endpoint is None:
-        weights = model.parameters * (4 if model.dtype == "float32" else 2) / here.gpus_per_engine / 1e9
-        if weights > ENGINE_SHARE * here.gpu_memory_gb:
-            yield (
-                f"WARNING: {model.name} has {weights:.3g} GB of weights in {model.dtype} for each GPU of an engine, "
-                f"which takes {100 * ENGINE_SHARE:.0f} % of placement.gpu_memory_gb={here.gpu_memory_gb:g}; what "
-                "helps: more placement.gpus_per_engine, or model.dtype=bfloat16"
-            )
-
-
-def _of_training(plan: Plan, stage: Stage, spec: TrainStage, here: Placement) -> Iterator[str]:
-    train, lengths, pool = spec.train, _lengths(plan, stage), _pool_of(plan, stage)
-    micro = split_batch(train.batch_size, here.train_workers, here.micro_batch).micro
-    need = memory(spec.model.parameters, train, here, micro, round(lengths[0]) if lengths else train.block_size)
-    parts = f"states {need.states:.3g}, activations {need.activations:.3g}, rest {need.rest:.3g}"
-    if here.gpus_per_train_worker:
-        yield f"training {spec.model.name} takes about {need.total:.0f} GB of each GPU ({parts})"
-    if here.gpus_per_train_worker and here.gpu_memory_gb and need.total > here.gpu_memory_gb:
-        yield (
-            f"WARNING: that is more than placement.gpu_memory_gb={here.gpu_memory_gb:g}: it will not fit; "
-            f"what helps: {advice(train, here, micro)}"
-        )
-    long = sum(length > train.block_size for length in lengths)
-    if long:
-        lost = sum(length - train.block_size for length in lengths if length > train.block_size)
-        yield (
-            f"train.block_size={train.block_size} would cut at least {long} of {len(lengths)} rows of the subset "
-            f"({100 * long / len(lengths):.0f} %), and {100 * lost / sum(lengths):.0f} % of their tokens: the ends of "
-            "traces and their answers"
-        )
-    rows = _row_count(plan, stage)
-    near = min(PUBLISHED, key=lambda n: abs(n - rows))
-    if pool.name.startswith("s1") and 0.9 < rows / near < 1.1 and 25e9 < spec.model.parameters < 40e9:
-        length = _length(plan, stage, spec.train.model_copy(update={"block_size": 32768}))
-        hours = train_flops(spec.model.parameters, 5 * rows * length, length) / (H100_TFLOPS * 1e12) / 3600
-        yield (
-            f"s1's own training, five epochs of {rows:,} such rows, takes {hours:.3g} H100 hours by this estimate; "
-            f"the paper's took {PUBLISHED[near]:g}"
-        )
-    if train.learning_rate >= 1e-3 and spec.model.parameters > 1e8:
-        yield (
-            f"train.learning_rate={train.learning_rate:g} is of the testbed's recipe, far too high for "
-            f"{spec.model.name}: give train=s1 or train=lora"
-        )
-
-
-def _lengths(plan: Plan, stage: Stage) -> list[float]:
+def row_lengths(plan: Plan, stage: Stage) -> list[float]:
     """About how many tokens each row of the training has, longest first; none where the rows are not known yet."""
     rows = plan.subsets.get(stage.inputs["data"], ())
     return sorted(((r.trace_tokens or 0) + r.question_chars / CHARS_PER_TOKEN for r in rows), reverse=True)
 
 
-def _length(plan: Plan, stage: Stage, train: SftSpec) -> float:
+def mean_length(plan: Plan, stage: Stage, train: SftSpec) -> float:
     """Mean tokens of a training's rows, after truncation."""
-    lengths = _lengths(plan, stage)
+    lengths = row_lengths(plan, stage)
     if lengths:
         return fmean(min(length, train.block_size) for length in lengths)
-    mean = (_pool_of(plan, stage).mean_trace_tokens or TRACE_TOKENS) + QUESTION_TOKENS
+    mean = (pool_of(plan, stage).mean_trace_tokens or TRACE_TOKENS) + QUESTION_TOKENS
     return min(mean, train.block_size)
 
 
 def _train_tokens(plan: Plan, stage: Stage, spec: TrainStage) -> int:
-    rows = min(spec.train.batch_size, _row_count(plan, stage))
-    return round(_steps(plan, stage, spec) * rows * _length(plan, stage, spec.train))
+    rows = min(spec.train.batch_size, row_count(plan, stage))
+    return round(_steps(plan, stage, spec) * rows * mean_length(plan, stage, spec.train))
 
 
 def _steps(plan: Plan, stage: Stage, spec: TrainStage) -> int:
-    size = _row_count(plan, stage)
-    return total_steps(spec.train, size, size * _length(plan, stage, spec.train))
+    size = row_count(plan, stage)
+    return total_steps(spec.train, size, size * mean_length(plan, stage, spec.train))
 
 
-def _row_count(plan: Plan, stage: Stage) -> int:
+def row_count(plan: Plan, stage: Stage) -> int:
     select = plan.stages[stage.inputs["data"]].spec
     assert isinstance(select, SelectStage)
-    return len(_lengths(plan, stage)) or select.data.size or _pool_of(plan, stage).rows or POOL_ROWS
+    return len(row_lengths(plan, stage)) or select.data.size or pool_of(plan, stage).rows or POOL_ROWS
 
 
-def _pool_of(plan: Plan, stage: Stage) -> PoolSpec:
+def pool_of(plan: Plan, stage: Stage) -> PoolSpec:
     """The pool at the end of a stage's inputs."""
     while not isinstance(stage.spec, PoolStage):
         stage = plan.stages[next(iter(stage.inputs.values()))]

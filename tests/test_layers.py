@@ -29,7 +29,7 @@ LAYERS = [
     ["s1sweep.planning"],
     [
         *(f"s1sweep.{n}" for n in ("compose", "queue", "analysis", "launchers", "runtime", "simulation")),
-        *(f"s1sweep.planning.{n}" for n in ("costmodel", "estimate")),
+        *(f"s1sweep.planning.{n}" for n in ("costmodel", "estimate", "remarks")),
         *("s1sweep.sources.prefetch", "s1sweep.store.upkeep", "s1sweep.store.archive"),
     ],
     ["s1sweep.tracking"],

@@ -21,10 +21,10 @@ def records(root: Path) -> dict[str, dict]:
     return {name: record for name in store.stage_ids() if (record := store.record(name))}
 
 
-def test_one_two_and_three_decode_workers_give_the_same(tmp_path: Path) -> None:
+def test_one_and_three_decode_workers_give_the_same(tmp_path: Path) -> None:
     """Greedy and sampled. With several, the session itself finds everything among the traces and decodes nothing."""
     found = {}
-    for engines in (1, 2, 3):
+    for engines in (1, 3):
         root = tmp_path / str(engines) / "store"
         root.parent.mkdir()
         done = cli(*COMMAND, f"placement.engines={engines}", root=root)
@@ -37,7 +37,6 @@ def test_one_two_and_three_decode_workers_give_the_same(tmp_path: Path) -> None:
             assert segments == 1 and all(cost["decoded_tokens"] for cost in costs)
         else:
             assert segments == engines and not any(cost["decoded_tokens"] for cost in costs)
-    for engines in (2, 3):
-        assert found[engines].keys() == found[1].keys()
-        for name, record in found[engines].items():
-            assert same_result(record, found[1][name]), (engines, name)
+    assert found[3].keys() == found[1].keys()
+    for name, record in found[3].items():
+        assert same_result(record, found[1][name]), name

@@ -392,6 +392,7 @@ def test_domains_by_a_server(server: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long  # a minute; its parts have tests of their own
 def test_from_bare_questions_to_a_subset(root: Path) -> None:
     """Every count of the funnel is what the decoded readouts say; done again or drawn anew, nothing is decoded."""
     path = root.parent / "bare.jsonl"

@@ -37,6 +37,7 @@ def test_every_greedy_method(root: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long  # a minute and a half; its parts have tests of their own
 def test_every_sampled_method_and_every_rule(root: Path) -> None:
     sampled = ["sampling=sampled", "sampling.samples=1", "parallel.n=3", "method.max_thinking_tokens=32"]
     rules = [p.stem for p in sorted((ROOT / "conf/parallel").glob("*.yaml")) if p.stem != "none"]

@@ -98,7 +98,8 @@ def test_two_workers_train_as_one_does(calm: tuple[Path, Stage], root: Path, bac
     assert all(torch.allclose(first[name], second[name], atol=2e-4) for name in first)
 
 
-@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.long), 2])
+@pytest.mark.long
+@pytest.mark.parametrize("workers", [1, 2])
 def test_a_killed_rank_is_replaced_and_the_history_is_the_same(
     workers: int, root: Path, backend: Backend, tmp_path: Path
 ) -> None:
@@ -125,6 +126,7 @@ def test_a_killed_rank_is_replaced_and_the_history_is_the_same(
     assert not (Store(root).stage_dir(stage.id) / CHECKPOINTS).exists()
 
 
+@pytest.mark.long
 def test_what_a_killed_controller_reserved_is_free_again(root: Path, backend: Backend) -> None:
     """Its two ranks hold both CPUs: were they still reserved, the second attempt would wait for ever."""
     import ray

@@ -108,6 +108,10 @@ class Session:
         """What the store's finished runs say about how long work takes."""
         return CostModel(finished(self.store))
 
+    def expected(self) -> dict[str, float]:
+        """Seconds that stages which have to run will take, as far as is known."""
+        return expected(self.plan, self.missing(), self.placement, self.cost_model())
+
     def remarks(self) -> list[str]:
         return remarks(self.plan, self.missing(), self.placement)
 
@@ -245,7 +249,7 @@ class Session:
             elif failure is not None:
                 standing[name] = Outcome(name, False, failure["kind"], failure["message"], failure["log"])
         if stages:
-            took = expected(self.plan, stages, self.placement, self.cost_model())
+            took = self.expected()
             with Display(self.plan, self.store, stages, took) as display:
                 scheduler = Scheduler(self.store, self._start_backend(), self.placement, display.update, self._leases)
                 progress = scheduler.run(stages, standing, took)

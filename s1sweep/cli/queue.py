@@ -43,7 +43,8 @@ def submit(overrides: Sequence[str], level: int, retry_failed: bool, as_json: bo
                 "`s1sweep run`, on a placement of its own."
             )
         session.check()
-        found = enter(session.sweep, session.plan, session.config, tuple(overrides), level, retry_failed)
+        config, took = session.config, session.expected()
+        found = enter(session.sweep, session.plan, config, tuple(overrides), level, retry_failed, took)
         found["notes"] += session.remarks()
     if as_json:
         click.echo(json.dumps(found, indent=1))

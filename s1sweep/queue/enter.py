@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import socket
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from s1sweep.planning import Plan
-from s1sweep.planning.costmodel import CostModel, finished
-from s1sweep.planning.estimate import expected
 from s1sweep.queue import feasible
 from s1sweep.queue.code import freeze, freeze_inputs
 from s1sweep.queue.submission import Submission, Submissions, new_id, user
@@ -20,9 +19,17 @@ from s1sweep.store import Sweep
 
 
 def enter(
-    sweep: Sweep, plan: Plan, config: CellConfig, command: tuple[str, ...], priority: int, retry_failed: bool
+    sweep: Sweep,
+    plan: Plan,
+    config: CellConfig,
+    command: tuple[str, ...],
+    priority: int,
+    retry_failed: bool,
+    expected: Mapping[str, float],
 ) -> dict[str, Any]:
-    """Queue a plan. Raises UserError, with nothing written, for what the cluster can never run."""
+    """Queue a plan, with the seconds that stages are expected to take. Raises UserError, with nothing written, for what
+    the cluster can never run.
+    """
     store, placement = sweep.store, config.placement
     queue = Submissions(store)
     missing = plan.needed(plan.reused(store))
@@ -45,7 +52,7 @@ def enter(
         tracking=config.tracking,
         stages={name: freeze_inputs(store, stage) for name, stage in plan.stages.items()},
         code=freeze(store),
-        expected=expected(plan, missing, placement, CostModel(finished(store))),
+        expected=expected,
     )
     sweep.open(config.notes, config.tags, [claim.model_dump(mode="json") for claim in config.claims])
     sweep.add(cell.as_json() for cell in plan.cells)

@@ -12,9 +12,9 @@ from statistics import fmean
 from typing import Any
 
 from s1sweep.data.overlap import overlaps
-from s1sweep.data.pool import read_jsonl
 from s1sweep.errors import UserError
 from s1sweep.identity import digest
+from s1sweep.sources.raw import read_jsonl
 from s1sweep.store import Store
 
 from . import results

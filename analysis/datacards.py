@@ -14,11 +14,11 @@ from typing import Any
 
 from s1sweep.data.card import CARD
 from s1sweep.data.overlap import ngrams
-from s1sweep.data.pool import ROWS
 from s1sweep.errors import UserError
 from s1sweep.sources.raw import read_lines
 from s1sweep.sources.tasks import questions
 from s1sweep.spec import TaskSpec
+from s1sweep.stages.rows import ROWS
 from s1sweep.store import Store, Sweep
 
 from . import results

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from s1sweep.answers.graders import GRADERS
 from s1sweep.errors import UserError
-from s1sweep.grading.graders import GRADERS
 
 from .critics.answers import NONE, Classes
 from .labels import arm, arm_label, cap, extrapolation, task_label

@@ -12,8 +12,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from s1sweep.data.pool import read_jsonl
 from s1sweep.errors import UserError, invalid
+from s1sweep.sources.raw import read_jsonl
 from s1sweep.sources.tasks import Question, task_content
 from s1sweep.sources.tasks import questions as read_questions
 from s1sweep.spec import TaskSpec

@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.table import Table
 
-from s1sweep.data.pool import read_jsonl
+from s1sweep.sources.raw import read_jsonl
 from s1sweep.store import Store
 
 from .labels import arm, arm_label, arm_order, axis_value, shown, varying_axes

@@ -84,8 +84,8 @@ def testbed_engine(weights: str = "", layers: int = 0, **engine_args: Any) -> tu
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
     from s1sweep.decoding.chat import Chat, load_tokenizer
     from s1sweep.decoding.vllm_engine import VllmEngine
-    from s1sweep.runtime.job import Resources
     from s1sweep.sources import model_path
+    from s1sweep.stages.resources import Resources
     from tests.helpers import compose
 
     model = compose("train=none")[0].cell.model
@@ -137,8 +137,8 @@ def decode(cells: Sequence[CellConfig], engine: Engine, chat: Any) -> Session:
     from s1sweep.decoding.decode import drive, serve
     from s1sweep.decoding.readout import READOUTS
     from s1sweep.decoding.trace import Tally
-    from s1sweep.runtime.job import Item
     from s1sweep.spec import DecodeStage
+    from s1sweep.stages.contract import Item
 
     with ExitStack() as stack:
         items = []

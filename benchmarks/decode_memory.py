@@ -84,8 +84,8 @@ def run(questions: int, length: int, out: str, pipe: Any) -> None:
     """One session in this process; sends what it took."""
     from s1sweep.decoding.decode import drive, serve
     from s1sweep.decoding.readout import READOUTS
-    from s1sweep.runtime.job import Item
     from s1sweep.spec import DecodeStage
+    from s1sweep.stages.contract import Item
     from tests.helpers import compose
 
     config = compose(

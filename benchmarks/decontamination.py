@@ -14,8 +14,8 @@ from typing import Any
 
 from benchmarks.common import main
 from s1sweep.data.curation import decontaminate
-from s1sweep.data.pool import Row
 from s1sweep.spec import DecontaminateSpec
+from s1sweep.stages.rows import Row
 
 ROWS, HELD_OUT, WORDS = 59_000, 1_000, (20, 140)
 SOURCES = 16

@@ -12,7 +12,7 @@ from statistics import mean, median
 from typing import Any
 
 from benchmarks.common import Session, decode, main, one_by_one, testbed_engine
-from s1sweep.grading.graders import GRADERS
+from s1sweep.answers.graders import GRADERS
 from s1sweep.sources.tasks import questions
 from s1sweep.spec import CellConfig
 from tests.helpers import compose

@@ -8,9 +8,9 @@ from random import Random
 from typing import Any
 
 from benchmarks.common import main
-from s1sweep.runtime.job import Request
-from s1sweep.runtime.policy import Node
+from s1sweep.policy import Node
 from s1sweep.simulation import FCFS, OURS, RAY, Faults, Policy, Work, lower_bound, simulate, summary, utilisation
+from s1sweep.stages.resources import Request
 
 GANGS = {8: 0.45, 16: 0.35, 64: 0.2}  # workers of a training, a GPU each, and how many trainings have so many
 USERS = 4

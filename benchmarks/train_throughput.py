@@ -54,9 +54,9 @@ def measure(pairs: int) -> dict[str, Any]:
 
     from s1sweep import testbed
     from s1sweep.data import ingest, select
-    from s1sweep.runtime.job import Resources
     from s1sweep.runtime.ray_backend import RayBackend, launch_ranks
     from s1sweep.spec import PoolStage, SelectStage, TrainStage
+    from s1sweep.stages.resources import Resources
     from s1sweep.training import sft
     from tests.helpers import compose
 

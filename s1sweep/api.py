@@ -16,7 +16,7 @@ from s1sweep.errors import SweepFailed
 if TYPE_CHECKING:
     import pandas as pd
 
-    from s1sweep.planning.estimate import Estimate
+    from s1sweep.estimating.estimate import Estimate
     from s1sweep.search import Outcome
     from s1sweep.session import Session
     from s1sweep.store import Sweep

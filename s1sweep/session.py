@@ -8,32 +8,40 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
+from s1sweep import servers as server
 from s1sweep.compose import CellReturn
-from s1sweep.data import server
 from s1sweep.decoding import openai_engine
 from s1sweep.errors import UserError
+from s1sweep.estimating.costmodel import CostModel, finished
+from s1sweep.estimating.estimate import Estimate, estimate, expected
+from s1sweep.estimating.remarks import refuse_too_large, remarks
 from s1sweep.identity import digest
-from s1sweep.planning import Cell, Plan, Stage
+from s1sweep.planning import Cell, Plan, Stage, pins
 from s1sweep.planning.axes import axes_of
-from s1sweep.planning.costmodel import CostModel, finished
-from s1sweep.planning.estimate import Estimate, estimate, expected
-from s1sweep.planning.remarks import refuse_too_large, remarks
+from s1sweep.policy import Capacity
 from s1sweep.queue.submission import Submissions
 from s1sweep.runtime.backend import Backend, InProcessBackend, check_capacity
-from s1sweep.runtime.display import Display
 from s1sweep.runtime.job import Outcome
-from s1sweep.runtime.pending import request
-from s1sweep.runtime.policy import Capacity
 from s1sweep.runtime.scheduler import Scheduler
-from s1sweep.sources import pins
+from s1sweep.runtime.work import Watcher
 from s1sweep.sources.tasks import questions
 from s1sweep.spec import CellConfig, CurateStage, GrpoSpec, Placement, ServerDomainsSpec, SftSpec
+from s1sweep.stages.resources import request
 from s1sweep.store import Store, Sweep
 from s1sweep.training.recipe import split_batch
+
+# Shows how a run goes on, given its plan, its store, the stages to run and how many seconds they will take.
+Show = Callable[[Plan, Store, Mapping[str, Stage], Mapping[str, float]], AbstractContextManager[Watcher]]
+
+
+def show_nothing(*_: Any) -> AbstractContextManager[Watcher]:
+    """What a run shows where nobody looks: the Python API."""
+    return contextlib.nullcontext(lambda _: None)
 
 
 @dataclass
@@ -44,6 +52,7 @@ class Session:
     run: bool
     retry_failed: bool = False
     force: str | None = None
+    show: Show = show_nothing
     plan: Plan = field(default_factory=Plan)
     config: CellConfig | None = None
     failed: dict[str, Outcome] = field(default_factory=dict)
@@ -250,8 +259,8 @@ class Session:
                 standing[name] = Outcome(name, False, failure["kind"], failure["message"], failure["log"])
         if stages:
             took = self.expected()
-            with Display(self.plan, self.store, stages, took) as display:
-                scheduler = Scheduler(self.store, self._start_backend(), self.placement, display.update, self._leases)
+            with self.show(self.plan, self.store, stages, took) as watch:
+                scheduler = Scheduler(self.store, self._start_backend(), self.placement, watch, self._leases)
                 progress = scheduler.run(stages, standing, took)
             self.failed |= progress.failed
             self.blocked |= progress.blocked

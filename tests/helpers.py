@@ -12,9 +12,9 @@ from pathlib import Path
 import psutil
 
 from s1sweep.compose import cells_of
-from s1sweep.data.pool import ROWS
 from s1sweep.decoding.engine import Completion, Sampling
 from s1sweep.spec import CellConfig
+from s1sweep.stages.rows import ROWS
 
 ROOT = Path(__file__).parent.parent
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from s1sweep.runtime import pending
-from s1sweep.runtime.job import Request
+from s1sweep.stages import resources as stage_resources
 from s1sweep.spec import Placement
+from s1sweep.stages.resources import Request
 from tests.noop_stage import run
 
 __all__ = ["KIND", "run"]
@@ -18,4 +18,4 @@ def _request(here: Placement) -> Request:
     return Request(0.1 * workers, gpus, bundles=workers, gpu_kind=here.gpu_kind)
 
 
-pending.REQUESTS[KIND] = _request
+stage_resources.REQUESTS[KIND] = _request

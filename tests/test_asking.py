@@ -14,23 +14,24 @@ from typing import Any
 import pytest
 
 from s1sweep import testbed
+from s1sweep.answers.graders import gold
 from s1sweep.data.curate import run as curate
 from s1sweep.data.curation import domains
-from s1sweep.data.pool import ROWS, Row, read_jsonl
-from s1sweep.data.server import Server
 from s1sweep.decoding.readout import READOUTS
 from s1sweep.errors import UserError
+from s1sweep.estimating.estimate import estimate
 from s1sweep.grading.grade import GRADES
-from s1sweep.grading.graders import gold
 from s1sweep.identity import encode
 from s1sweep.planning import Plan
 from s1sweep.planning.axes import axes_of
-from s1sweep.planning.estimate import estimate
-from s1sweep.runtime.job import Resources
-from s1sweep.sources.pins import unpinned
+from s1sweep.planning.pins import unpinned
+from s1sweep.servers import Server
+from s1sweep.sources.raw import read_jsonl
 from s1sweep.sources.tasks import asked
 from s1sweep.spec import CurateStage, CurationStep, RowsSpec, ServerDomainsSpec
 from s1sweep.spec.data import DomainsSpec, TracesSpec
+from s1sweep.stages.resources import Resources
+from s1sweep.stages.rows import ROWS, Row
 from tests.helpers import cli, compose
 from tests.test_rules import row
 

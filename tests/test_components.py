@@ -16,12 +16,12 @@ from pathlib import Path
 
 import pytest
 
+from s1sweep.answers.graders import GRADERS
 from s1sweep.data import curate, ingest, rules, select
 from s1sweep.data.curation import STEPS
 from s1sweep.decoding import decode
 from s1sweep.decoding.methods import METHODS
 from s1sweep.grading import grade
-from s1sweep.grading.graders import GRADERS
 from s1sweep.training import conditional, grpo, sft
 from tests.helpers import ROOT
 
@@ -35,7 +35,7 @@ COMPONENTS: dict[str, tuple[int | list[int], list[str]]] = {
     **{
         f"step.{name}": (
             step.VERSION,
-            [f"s1sweep/data/curation/{name}.py", *(["s1sweep/data/server.py"] if name == "domains" else [])],
+            [f"s1sweep/data/curation/{name}.py", *(["s1sweep/servers.py"] if name == "domains" else [])],
         )
         for name, step in STEPS.items()
     },

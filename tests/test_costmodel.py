@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from s1sweep.cli import main
+from s1sweep.estimating.costmodel import CostModel, Run, finished, fitted
+from s1sweep.estimating.estimate import DECODE_EFFICIENCY, STATED, TRAIN_EFFICIENCY, estimate, expected, loads_of, times
 from s1sweep.planning import Plan
 from s1sweep.planning.axes import axes_of
-from s1sweep.planning.costmodel import CostModel, Run, finished, fitted
-from s1sweep.planning.estimate import DECODE_EFFICIENCY, STATED, TRAIN_EFFICIENCY, estimate, expected, loads_of, times
 from s1sweep.spec import CellConfig
 from s1sweep.store import Store
 from tests.helpers import compose

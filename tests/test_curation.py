@@ -20,16 +20,17 @@ from s1sweep.data import curate, ingest, select
 from s1sweep.data.card import CARD
 from s1sweep.data.curation import STEPS, quality
 from s1sweep.data.overlap import ngrams
-from s1sweep.data.pool import ROWS, read_jsonl
 from s1sweep.data.rules import RULES, rule_of
 from s1sweep.errors import UserError
 from s1sweep.planning import Plan
 from s1sweep.planning.axes import axes_of
 from s1sweep.planning.normal import curation_before
+from s1sweep.planning.pins import unpinned
 from s1sweep.sources import hub
-from s1sweep.sources.pins import unpinned
+from s1sweep.sources.raw import read_jsonl
 from s1sweep.spec import CellSpec, CurateStage, PoolSpec, PoolStage, SelectStage
 from s1sweep.spec.data import DecontaminateSpec, DeduplicateSpec, DifficultySpec, LengthSpec, QualitySpec
+from s1sweep.stages.rows import ROWS
 from tests.helpers import ROOT, compose
 from tests.test_rules import row
 

@@ -20,7 +20,7 @@ import pytest
 from s1sweep import doctor, testbed
 from s1sweep.doctor import cluster, environment, machine, mirror, plans, sources, storage
 from s1sweep.doctor.base import Asked, Finding, without_secrets
-from s1sweep.sources import pins
+from s1sweep.planning import pins
 from s1sweep.store import Store
 from tests.fakehub import commit_of, serve
 from tests.helpers import cli_env, compose

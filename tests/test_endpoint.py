@@ -264,7 +264,7 @@ def test_a_real_server_gives_the_tokens_of_the_engine_in_process(
 ) -> None:
     from s1sweep.decoding.chat import Chat, load_tokenizer
     from s1sweep.decoding.vllm_engine import warm_engine
-    from s1sweep.runtime.job import Resources
+    from s1sweep.stages.resources import Resources
     from tests.test_vllm import decode
 
     cells = compose(

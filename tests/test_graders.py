@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from s1sweep.grading.graders import GRADERS, last_boxed, stated
+from s1sweep.answers.graders import GRADERS, last_boxed, stated
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,9 @@ import pytest
 
 from s1sweep.planning import Plan
 from s1sweep.planning.axes import axes_of
-from s1sweep.runtime.job import Resources, launch_here
+from s1sweep.runtime.backend import launch_here
 from s1sweep.spec import GrpoSpec, GrpoStage
+from s1sweep.stages.resources import Resources
 from s1sweep.training import sft
 from s1sweep.training.grpo import gold, reward
 from tests.helpers import compose, write_subset

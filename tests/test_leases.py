@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from s1sweep.planning import Stage
+from s1sweep.policy import Capacity
 from s1sweep.runtime import scheduler as module
 from s1sweep.runtime.backend import Handle, InProcessBackend
 from s1sweep.runtime.job import Outcome
-from s1sweep.runtime.policy import Capacity
 from s1sweep.runtime.scheduler import Progress, Scheduler
 from s1sweep.store import Store
 from s1sweep.store.leases import SKEW, TTL, Lease, Leases

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from s1sweep.answers.graders import GRADERS
 from s1sweep.grading import grade
-from s1sweep.grading.graders import GRADERS
 from s1sweep.grading.parallel import Outcome, Voter, decide
 from s1sweep.sources.tasks import questions
 from s1sweep.spec import GradeStage, ParallelSpec

@@ -10,10 +10,10 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from s1sweep.runtime.job import Request
-from s1sweep.runtime.policy import Actions, Capacity, Cluster, Node, Queue, Rules, Running, Waiting
-from s1sweep.runtime.policy import decide as decide_all
-from s1sweep.runtime.policy.queue import DAY
+from s1sweep.policy import Actions, Capacity, Cluster, Node, Queue, Rules, Running, Waiting
+from s1sweep.policy import decide as decide_all
+from s1sweep.policy.queue import DAY
+from s1sweep.stages.resources import Request
 
 
 def job(name: str, cpus: float = 1, gpus: float = 0, engines: float = 0, rank: int = 0, weight: float = 1) -> Waiting:

@@ -9,8 +9,8 @@ import pytest
 
 from s1sweep import testbed
 from s1sweep.errors import UserError
+from s1sweep.planning import pins
 from s1sweep.session import Session
-from s1sweep.sources import pins
 from s1sweep.store import Store
 from tests.fakehub import commit_of, serve
 from tests.helpers import cli, compose

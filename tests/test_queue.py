@@ -12,11 +12,11 @@ import pytest
 
 from s1sweep.errors import UserError
 from s1sweep.planning import Stage
+from s1sweep.policy import Capacity
 from s1sweep.queue import feasible
 from s1sweep.queue.service import needed
 from s1sweep.queue.submission import Submissions
 from s1sweep.runtime.backend import InProcessBackend
-from s1sweep.runtime.policy import Capacity
 from s1sweep.runtime.scheduler import Scheduler
 from s1sweep.store import Store, same_result
 from tests import noop_gpu

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from s1sweep.data.pool import Entry, Row, entry
 from s1sweep.data.rules import RULES
 from s1sweep.data.rules.s1k import NotebookSettings, benchmark_weights
 from s1sweep.data.select import normal, select
@@ -18,6 +17,7 @@ from s1sweep.errors import UserError
 from s1sweep.planning import Plan
 from s1sweep.planning.axes import axes_of
 from s1sweep.spec import DataSpec
+from s1sweep.stages.rows import Entry, Row, entry
 from tests.helpers import ROOT, compose
 
 NEEDED = {"domain_quota": {"quota": {"a": 1}}}

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from s1sweep.planning import Stage
+from s1sweep.policy import Capacity
 from s1sweep.runtime.backend import Backend, InProcessBackend
 from s1sweep.runtime.job import Outcome
-from s1sweep.runtime.policy import Capacity
 from s1sweep.runtime.scheduler import Progress, Scheduler
 from s1sweep.store import Store, same_result
 from tests.helpers import ROOT, compose

@@ -22,9 +22,9 @@ from s1sweep.decoding.engine import Completion, Sampling
 from s1sweep.decoding.readout import READOUTS
 from s1sweep.decoding.segments import Segments
 from s1sweep.decoding.trace import BLOCK, GREEDY_BLOCK
-from s1sweep.runtime.job import Done, Item, Resources
-from s1sweep.runtime.scheduler import resources
 from s1sweep.spec import DecodeStage
+from s1sweep.stages.contract import Done, Item
+from s1sweep.stages.resources import Resources, resources
 from tests.helpers import ScriptedEngine, compose
 from tests.test_decoding import EOS, STOP, THINK_END, Letters
 

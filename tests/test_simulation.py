@@ -12,8 +12,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from benchmarks.policy_simulation import mix
-from s1sweep.runtime.job import Request
-from s1sweep.runtime.policy import Ledger, Node, Rules
+from s1sweep.policy import Ledger, Node, Rules
 from s1sweep.simulation import (
     FCFS,
     OURS,
@@ -29,6 +28,7 @@ from s1sweep.simulation import (
     utilisation,
     work_of,
 )
+from s1sweep.stages.resources import Request
 
 EIGHT = Node(100, 8)
 

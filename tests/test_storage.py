@@ -15,8 +15,8 @@ import pytest
 
 from s1sweep.analysis import results
 from s1sweep.errors import StoreUnavailable, UserError
+from s1sweep.policy import Capacity
 from s1sweep.runtime.backend import InProcessBackend
-from s1sweep.runtime.policy import Capacity
 from s1sweep.runtime.scheduler import Scheduler
 from s1sweep.store import Store, Sweep, objects, same_result
 from s1sweep.store.objects import ObjectFiles

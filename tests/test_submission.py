@@ -9,12 +9,12 @@ import pytest
 
 from s1sweep.errors import UserError
 from s1sweep.planning import Plan
+from s1sweep.policy import Capacity
 from s1sweep.queue import view
 from s1sweep.queue.code import freeze, thaw
 from s1sweep.queue.service import Service
 from s1sweep.queue.submission import State, Submission, Submissions, new_id
 from s1sweep.runtime.backend import InProcessBackend
-from s1sweep.runtime.policy import Capacity
 from s1sweep.store import Store
 from tests.helpers import compose
 

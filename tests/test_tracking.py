@@ -16,7 +16,6 @@ from typing import Any, ClassVar
 import pytest
 
 from s1sweep.analysis import results
-from s1sweep.analysis.wandb_results import records
 from s1sweep.grading import grade
 from s1sweep.planning import Plan, Stage
 from s1sweep.planning.axes import axes_of
@@ -24,6 +23,7 @@ from s1sweep.sources.tasks import questions
 from s1sweep.spec import DecodeStage, GradeStage, Tracking
 from s1sweep.store import Store, Sweep
 from s1sweep.tracking import publish
+from s1sweep.tracking.wandb_results import records
 from tests.helpers import compose
 
 pytest.importorskip("wandb")

@@ -10,13 +10,15 @@ from typing import Any
 import pytest
 
 from s1sweep.errors import UserError
+from s1sweep.estimating.estimate import TRAIN_EFFICIENCY, train_flops
+from s1sweep.estimating.remarks import PUBLISHED, refuse_too_large, remarks
 from s1sweep.planning import Plan
 from s1sweep.planning.axes import axes_of
-from s1sweep.planning.estimate import TRAIN_EFFICIENCY, train_flops
-from s1sweep.planning.remarks import PUBLISHED, refuse_too_large, remarks
-from s1sweep.runtime.job import Done, Resources, launch_here
+from s1sweep.runtime.backend import launch_here
 from s1sweep.session import Session
 from s1sweep.spec import SftSpec, TrainStage
+from s1sweep.stages.contract import Done
+from s1sweep.stages.resources import Resources
 from s1sweep.training import sft
 from s1sweep.training.encode import encode, read
 from s1sweep.training.format import IGNORE

@@ -12,9 +12,10 @@ import pytest
 from s1sweep import testbed
 from s1sweep.decoding.decode import drive, segments, serve
 from s1sweep.decoding.readout import READOUTS
-from s1sweep.runtime.job import Item, Resources
 from s1sweep.sources.tasks import questions
 from s1sweep.spec import CellConfig, DecodeStage
+from s1sweep.stages.contract import Item
+from s1sweep.stages.resources import Resources
 from tests import naive
 from tests.helpers import compose
 

@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from s1sweep.analysis import exhibits, wandb_report, wandb_save, wandb_text
+from s1sweep.analysis import exhibits
 from s1sweep.analysis.claims import Finding
 from s1sweep.analysis.study import Study
 from s1sweep.cli import main
 from s1sweep.errors import UserError
 from s1sweep.store import Store, Sweep
-from s1sweep.tracking import publish
+from s1sweep.tracking import publish, wandb_report, wandb_save, wandb_text
 from tests.helpers import ROOT, cli, compose
 from tests.test_tracking import CANARY, CAPS, OFFLINE, Mirrored, Server, fabricate, mirrored
 from tests.test_tracking import server as server  # a fixture

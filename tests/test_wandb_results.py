@@ -18,7 +18,7 @@ pytest.importorskip("wandb")
 pd = pytest.importorskip("pandas")
 from pandas.testing import assert_frame_equal  # noqa: E402
 
-from s1sweep.analysis.wandb_results import load_wandb  # noqa: E402
+from s1sweep.tracking.wandb_results import load_wandb  # noqa: E402
 
 GRID = ("data=random,diverse", "task=tiny_calc", "task.limit=6", "sampling=sampled", "sampling.samples=2")
 OFFLINE = Tracking(mode="offline", project="p", entity=None, samples_per_series=0, upload_checkpoints=False)

@@ -14,11 +14,11 @@ import pytest
 
 from s1sweep.errors import StoreUnavailable
 from s1sweep.planning import Plan, Stage
+from s1sweep.policy import Capacity, Ledger, Node
 from s1sweep.runtime import fleet
 from s1sweep.runtime import scheduler as scheduling
 from s1sweep.runtime.backend import Backend, Handle, InProcessBackend
 from s1sweep.runtime.job import Job, Outcome
-from s1sweep.runtime.policy import Capacity, Ledger, Node
 from s1sweep.runtime.scheduler import Progress, Scheduler, Work
 from s1sweep.runtime.work import time_left
 from s1sweep.spec import Placement

@@ -112,7 +112,7 @@ def report(sweep: str | None, out: str | None, to: str, entity: str | None, proj
 
 def _wandb_report(sweep: Any, entity: str | None, project: str | None) -> None:
     try:
-        from s1sweep.analysis import wandb_save
+        from s1sweep.tracking import wandb_save
 
         lines = wandb_save.publish(sweep, entity, project)
     except ImportError as error:

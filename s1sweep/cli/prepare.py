@@ -91,7 +91,7 @@ def inspect(overrides: Sequence[str], as_json: bool) -> None:
     """
     from s1sweep.cli.preview import preview, preview_text
     from s1sweep.compose import cells_of
-    from s1sweep.sources import pins
+    from s1sweep.planning import pins
     from s1sweep.store import Store
 
     configs = cells_of(overrides)
@@ -111,7 +111,7 @@ def inspect(overrides: Sequence[str], as_json: bool) -> None:
 def prefetch(overrides: Sequence[str]) -> None:
     """Fetch the models and data of a run, and pin their commits."""
     from s1sweep.compose import cells_of
-    from s1sweep.sources.prefetch import prefetch as fetch
+    from s1sweep.planning.prefetch import prefetch as fetch
     from s1sweep.store import Store
 
     configs = cells_of(overrides)

@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import Any
 
+from s1sweep.answers.graders import GRADERS
 from s1sweep.data.ingest import checked
 from s1sweep.decoding.chat import Chat, load_tokenizer, question_text
 from s1sweep.decoding.methods.budget_forcing import leads
 from s1sweep.errors import UserError
-from s1sweep.grading.graders import GRADERS
 from s1sweep.planning.checks import check, check_questions
 from s1sweep.planning.normal import training_format
 from s1sweep.sources import model_digest

@@ -53,8 +53,8 @@ def simulated(
 ) -> dict[str, Any]:
     """What the stages that would run take. UserError if some of them never fit on the cluster."""
     from s1sweep import simulation as sim
-    from s1sweep.planning.estimate import loads_of, node_of, range_of, times
-    from s1sweep.runtime.policy import Cluster
+    from s1sweep.estimating.estimate import loads_of, node_of, range_of, times
+    from s1sweep.policy import Cluster
 
     stages, placement = session.missing(), session.placement
     loads = loads_of(session.plan, stages)
@@ -116,7 +116,7 @@ def _short(number: float) -> str:
 
 def _nodes(gpus: int, per_node: int, kind: str | None) -> list[Any]:
     """Nodes with as many GPUs as asked for in all, and cores and engines that are never short."""
-    from s1sweep.runtime.policy import Node
+    from s1sweep.policy import Node
 
     sizes = [min(per_node, gpus - i * per_node) for i in range(ceil(gpus / per_node))]
     return [Node(1e6, size, size, kind, f"node{i:05}") for i, size in enumerate(sizes)]

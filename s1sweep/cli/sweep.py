@@ -35,10 +35,11 @@ def run(overrides: Sequence[str], retry_failed: bool, force: str | None) -> None
 
     OVERRIDES are Hydra's: group=choice, field=value, -m for several values, experiment=..., hydra/sweeper=...
     """
+    from s1sweep.cli.display import Display
     from s1sweep.compose import multirun
     from s1sweep.session import Session
 
-    with Session(command=tuple(overrides), run=True, retry_failed=retry_failed, force=force) as session:
+    with Session(command=tuple(overrides), run=True, retry_failed=retry_failed, force=force, show=Display) as session:
         outcome = multirun(overrides, session)
         if session.config is None:
             return  # --cfg and --info only show

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from s1sweep.data.curate import FUNNEL
-from s1sweep.data.pool import Entry
+from s1sweep.stages.rows import Entry
 
 CARD = "card.json"
 

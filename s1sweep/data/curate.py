@@ -13,10 +13,10 @@ from typing import Any
 
 from s1sweep.data.curation import ASKING, STEPS
 from s1sweep.data.curation.said import Said
-from s1sweep.data.pool import ROWS, Row, rows_of
-from s1sweep.runtime.job import Resources
 from s1sweep.spec import CurateStage, CurationStep
 from s1sweep.spec.data import DifficultySpec
+from s1sweep.stages.resources import Resources
+from s1sweep.stages.rows import ROWS, Row, rows_of
 
 VERSION = 1
 FUNNEL = "funnel.json"

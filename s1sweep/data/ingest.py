@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from s1sweep.data.curate import funnel
-from s1sweep.data.pool import ROWS, Checked
+from s1sweep.data.pool import Checked
 from s1sweep.sources import pool_file
 from s1sweep.sources.raw import Raw, read_hub, read_raw
 from s1sweep.spec import PoolSpec, PoolStage
+from s1sweep.stages.rows import ROWS
 
 VERSION = 1
 REJECTS = "rejects.jsonl"

@@ -1,98 +1,22 @@
-"""A row of a pool: its fields, how a source's columns become one, and what does not fit. Knows no rule and no stage."""
+"""How a source's columns become the rows of a pool, and what does not fit. Knows no rule and no stage."""
 
 from __future__ import annotations
 
 import ast
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ValidationError
 
 from s1sweep.errors import UserError
-from s1sweep.sources.raw import Raw, read_jsonl, read_lines
+from s1sweep.sources.raw import Raw
 from s1sweep.spec import PoolSpec
+from s1sweep.stages.rows import Entry, Row
 
-ROWS = "rows.jsonl"
-
-
-class Row(BaseModel):
-    """One question with a worked solution, as in the s1 pool.
-
-    `solution` is the reference, `answer` what is trained on after `thinking`; `trace_tokens` is the length of
-    `thinking` by some tokenizer; `trace_correct` says whether `answer` is right, the other two whether a weak and a
-    strong model solved the question.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    id: str = Field(min_length=1)
-    question: str = Field(min_length=1)
-    solution: str | None = None
-    thinking: str = ""
-    answer: str = ""
-    domain: str | None = None
-    source: str = "unknown"
-    weak_correct: bool | None = None
-    strong_correct: bool | None = None
-    trace_correct: bool | None = None
-    trace_tokens: int | None = Field(default=None, ge=0)
-
-    @model_validator(mode="after")
-    def _answered(self) -> Row:
-        if self.thinking.strip() and not self.answer.strip():
-            raise ValueError("answer is missing beside a trace")
-        return self
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """What rules see of a row; `read` brings the whole row, which may be long."""
-
-    id: str
-    source: str
-    domain: str | None
-    trace_tokens: int | None
-    weak_correct: bool | None
-    strong_correct: bool | None
-    trace_correct: bool | None
-    traced: bool
-    question_chars: int
-    read: Callable[[], Row]
-
-
-LIGHT = ("id", "source", "domain", "trace_tokens", "weak_correct", "strong_correct", "trace_correct")
-
-
-def entry(row: Mapping[str, Any], read: Callable[[], Row]) -> Entry:
-    """The light part of a row given as plain values."""
-    traced, chars = bool(row["thinking"].strip()), len(row["question"])
-    return Entry(**{name: row[name] for name in LIGHT}, traced=traced, question_chars=chars, read=read)
-
-
-def entries(path: Path) -> Iterator[Entry]:
-    """The rows of a file that s1sweep wrote, in order, each to be read again from where it stands in the file."""
-    offset = 0
-    with path.open("rb") as f:
-        for line in f:
-            yield entry(json.loads(line), partial(_read_at, path, offset))
-            offset += len(line)
-
-
-def _read_at(path: Path, offset: int) -> Row:
-    with path.open("rb") as f:
-        f.seek(offset)
-        return Row.model_validate_json(f.readline())
-
-
-def rows_of(path: Path) -> Iterator[Row]:
-    """The rows of a file that s1sweep wrote, in order."""
-    with path.open("rb") as f:
-        yield from map(Row.model_validate_json, f)
+__all__ = ["Checked", "Entry", "Reject", "Row"]  # rules that users wrote import Entry and Row from here
 
 
 @dataclass(frozen=True)
@@ -197,6 +121,3 @@ def _shown(raw: Raw) -> str:
     if isinstance(raw, str):
         return raw[:200].rstrip("\n")
     return str(raw["id"]) if raw.get("id") else json.dumps(raw, default=str, ensure_ascii=False)[:200]
-
-
-__all__ = ["ROWS", "Checked", "Entry", "Reject", "Row", "entries", "entry", "read_jsonl", "read_lines", "rows_of"]

@@ -14,10 +14,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from s1sweep.data import card
-from s1sweep.data.pool import ROWS, Entry, entries
 from s1sweep.data.rules import Rule, rule_of
 from s1sweep.errors import UserError
 from s1sweep.spec import DataSpec, SelectStage
+from s1sweep.stages.rows import ROWS, Entry, entries
 
 VERSION = 2
 

@@ -10,10 +10,10 @@ from functools import lru_cache
 
 from s1sweep.data import ingest
 from s1sweep.data.curation import STEPS
-from s1sweep.data.pool import Entry, Row, entry
 from s1sweep.sources import pool_file
 from s1sweep.spec import CurationStep, PoolSpec
 from s1sweep.spec.data import asks
+from s1sweep.stages.rows import Entry, Row, entry
 
 LARGEST = 64 << 20  # bytes of a pool that is still read while planning
 PACKED = 4  # times that a compressed file is smaller than its rows

@@ -29,10 +29,11 @@ from s1sweep.decoding.rows import TOKENS, Rows, row_of
 from s1sweep.decoding.segments import Segments
 from s1sweep.decoding.trace import Memo, Tally
 from s1sweep.identity import digest, encode, tree_sha256
-from s1sweep.runtime.job import Done, Item, Resources
 from s1sweep.sources import model_digest, model_path
 from s1sweep.sources.tasks import Question, asked
 from s1sweep.spec import DecodeStage, ModelSpec, ScorerSpec
+from s1sweep.stages.contract import Done, Item
+from s1sweep.stages.resources import Resources
 from s1sweep.store import write_progress
 
 VERSION = 2

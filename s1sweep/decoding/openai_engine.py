@@ -15,9 +15,9 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Event
 from typing import Any
 
-from s1sweep.data.server import LONGEST_WAIT, PASSING
 from s1sweep.decoding.engine import Completion, Sampling
 from s1sweep.errors import UserError
+from s1sweep.servers import LONGEST_WAIT, PASSING
 from s1sweep.spec import Endpoint, ModelSpec
 
 FIELD = "placement.endpoint"

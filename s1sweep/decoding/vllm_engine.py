@@ -17,9 +17,9 @@ from typing import Any
 
 from s1sweep.decoding.engine import Completion, Sampling
 from s1sweep.identity import digest, encode
-from s1sweep.runtime.job import Resources
 from s1sweep.sources import model_path
 from s1sweep.spec import ModelSpec, ScorerSpec
+from s1sweep.stages.resources import Resources
 
 Model = ModelSpec | ScorerSpec
 _warm: dict[str, tuple[str, VllmEngine]] = {}  # by role: a reward model has an engine beside the one that decodes

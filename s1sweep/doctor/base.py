@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from s1sweep.errors import UserError
-from s1sweep.planning import Stage
+from s1sweep.planning import Stage, pins
 from s1sweep.session import Session
-from s1sweep.sources import pins
 from s1sweep.spec import CellConfig, CellSpec, Placement, Tracking
 from s1sweep.store import Store
 

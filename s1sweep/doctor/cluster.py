@@ -105,7 +105,7 @@ def _with_nodes(said: str, backend: Backend, root: str) -> str:
 def main() -> None:
     """Start Ray as a run would, under the placement on standard input, and say in one line how it went."""
     from s1sweep.runtime.backend import check_capacity
-    from s1sweep.runtime.pending import request
+    from s1sweep.stages.resources import request
 
     placement = Placement.model_validate_json(sys.stdin.read())
     try:

@@ -11,8 +11,9 @@ from typing import Any
 from s1sweep import __version__
 from s1sweep.errors import UserError
 from s1sweep.runtime.backend import Backend
-from s1sweep.runtime.job import Job, Request, Resources, Task
+from s1sweep.runtime.job import Job, Task
 from s1sweep.spec import Spec
+from s1sweep.stages.resources import Request, Resources
 from s1sweep.store import Store
 
 SECONDS = 60.0  # for all nodes to start a process and import s1sweep

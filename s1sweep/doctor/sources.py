@@ -8,8 +8,9 @@ from pathlib import Path
 
 from s1sweep.doctor.base import Asked, Finding
 from s1sweep.errors import UserError
-from s1sweep.sources import hub, model_path, pins
-from s1sweep.sources.pins import Use
+from s1sweep.planning import pins
+from s1sweep.planning.pins import Use
+from s1sweep.sources import hub, model_path
 
 # What a folder must hold: one file of each line.
 PARTS: dict[hub.Kind, dict[str, tuple[str, ...]]] = {

@@ -13,11 +13,11 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from s1sweep.data.pool import read_lines
+from s1sweep.answers.graders import GRADERS, VERDICTS, Grader, Judgement
 from s1sweep.decoding.readout import ENDINGS, READOUTS
 from s1sweep.decoding.rows import TOKENS as READOUT_TOKENS
-from s1sweep.grading.graders import GRADERS, VERDICTS, Grader, Judgement
 from s1sweep.grading.parallel import Voter, decide
+from s1sweep.sources.raw import read_lines
 from s1sweep.sources.tasks import asked
 from s1sweep.spec import GradeStage, ParallelSpec
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from s1sweep.answers.graders import GRADERS
 from s1sweep.decoding.methods import METHODS
 from s1sweep.errors import UserError, invalid
-from s1sweep.grading.graders import GRADERS
 from s1sweep.sources import model_digest
 from s1sweep.sources.tasks import question_count, questions
 from s1sweep.spec import (

@@ -13,9 +13,9 @@ from typing import Any
 
 from s1sweep.errors import UserError
 from s1sweep.planning import Stage
-from s1sweep.runtime.pending import request
-from s1sweep.runtime.policy import Actions, Cluster, Node, Waiting
+from s1sweep.policy import Actions, Cluster, Node, Waiting
 from s1sweep.spec import CurateStage, Placement, ServerDomainsSpec, Tracking, TrainStage
+from s1sweep.stages.resources import request
 
 WEIGHTS = 4  # bytes a parameter of a published checkpoint
 STEP = 12  # bytes a parameter of a step checkpoint beside it: weights and Adam's moments

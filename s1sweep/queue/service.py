@@ -17,12 +17,12 @@ from typing import Any
 
 from s1sweep.errors import StoreUnavailable, UserError
 from s1sweep.planning import Stage
+from s1sweep.policy import Ledger
 from s1sweep.queue.code import place
 from s1sweep.queue.feasible import credentials
 from s1sweep.queue.submission import Standing, State, Submission, Submissions
 from s1sweep.runtime.backend import Backend
 from s1sweep.runtime.job import Outcome
-from s1sweep.runtime.policy import Ledger
 from s1sweep.runtime.scheduler import Scheduler, Work
 from s1sweep.spec import Placement
 from s1sweep.store import Store

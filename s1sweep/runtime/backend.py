@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from s1sweep.errors import SweepFailed, UserError
-from s1sweep.runtime.job import FailureKind, Job, Outcome, launch_here
-from s1sweep.runtime.policy import Capacity, Node
+from s1sweep.policy import Capacity, Node
+from s1sweep.runtime.job import FailureKind, Job, Outcome
 from s1sweep.runtime.worker import execute
+from s1sweep.stages.contract import RankFunction
+from s1sweep.stages.preemption import heeding, mind
+from s1sweep.stages.resources import Resources
 
 Handle = str
 
@@ -62,6 +66,19 @@ def check_capacity(capacity: Capacity, cpus: float, gpus: float) -> None:
             f"placement asks for {cpus:g} CPUs for one job, the cluster has {capacity.cpus:g}. "
             "Lower placement.threads or placement.train_workers."
         )
+
+
+def launch_here(fn: RankFunction, config: dict[str, Any], resources: Resources) -> None:
+    """Run a per-rank function as the only rank, in this process."""
+    if resources.train_workers != 1:
+        raise ValueError("placement.train_workers > 1 needs placement.backend=ray")
+    before = mind()
+    try:
+        with heeding(config):
+            fn(config)
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)
 
 
 class InProcessBackend:

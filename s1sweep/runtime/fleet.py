@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections import Counter
 
+from s1sweep.policy import Cluster, Node, Running
 from s1sweep.runtime.backend import Backend
-from s1sweep.runtime.policy import Cluster, Node, Running
 
 FLAKY = 3  # jobs in a row that were lost on a node
 AWAY = 10.0  # seconds a node is gone until its jobs are given up: the backend, which would say more, may never say it

@@ -1,61 +1,26 @@
 """Ready stages as jobs that wait: those of one engine session together, small ones in batches.
 
-Each job counts for its best claimant. Keeps the policy's queue up to date. Knows what a kind of stage occupies; no
+Each job counts for its best claimant. Keeps the policy's queue up to date. Knows no
 backend, no records and no time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from math import inf
 from pathlib import Path
 
 from s1sweep.planning import Stage
-from s1sweep.runtime.job import Job, Request, Resources, Task
-from s1sweep.runtime.policy import Queue, Waiting
+from s1sweep.policy import Queue, Waiting
+from s1sweep.runtime.job import Job, Task
 from s1sweep.runtime.work import Union, Work
-from s1sweep.spec import Placement, TrainStage
+from s1sweep.spec import TrainStage
+from s1sweep.stages.resources import Request, Resources, request, resources
 
 # What has begun is finished first, so that results come early and the engine runs beside the training.
 RANK = {"decode": 0, "pool": 1, "curate": 1, "select": 1, "train": 2, "grade": 3}
 BATCH = {"grade": 32}  # small stages travel together
-
-
-def resources(placement: Placement, root: Path) -> Resources:
-    """What a stage may use under this placement, in the store at `root`."""
-    return Resources(
-        threads=placement.threads,
-        train_workers=placement.train_workers,
-        gpus_per_train_worker=placement.gpus_per_train_worker,
-        micro_batch=placement.micro_batch,
-        train_strategy=placement.train_strategy,
-        gradient_checkpointing=placement.gradient_checkpointing,
-        cpu_offload=placement.cpu_offload,
-        checkpoint_every=placement.checkpoint_every,
-        gpus_per_engine=placement.gpus_per_engine,
-        kv_cache_mb=placement.kv_cache_mb,
-        traces=str(root / "traces"),
-        endpoint=placement.endpoint,
-    )
-
-
-def _train(here: Placement) -> Request:
-    n = here.train_workers
-    gpus = here.gpus_per_train_worker * n
-    return Request(here.threads * n, gpus, bundles=n, gpu_kind=here.gpu_kind if gpus else None)
-
-
-def _decode(here: Placement) -> Request:
-    return Request(here.threads, here.gpus_per_engine, 1, gpu_kind=here.gpu_kind if here.gpus_per_engine else None)
-
-
-REQUESTS: dict[str, Callable[[Placement], Request]] = {"train": _train, "decode": _decode}
-
-
-def request(kind: str, placement: Placement) -> Request:
-    """What a job of this kind occupies: one core, unless it is known to take more."""
-    return REQUESTS[kind](placement) if kind in REQUESTS else Request(1)
 
 
 def preemptible(stage: Stage) -> bool:

@@ -22,12 +22,14 @@ from typing import Any, TypeVar
 
 import psutil
 
-from s1sweep.runtime import preemption
-from s1sweep.runtime.backend import ClusterLost, Handle, lost
-from s1sweep.runtime.job import Job, Outcome, RankFunction, Resources, launch_here
-from s1sweep.runtime.policy import Capacity, Node
+from s1sweep.policy import Capacity, Node
+from s1sweep.runtime.backend import ClusterLost, Handle, launch_here, lost
+from s1sweep.runtime.job import Job, Outcome
 from s1sweep.runtime.worker import classify, execute, log_to
 from s1sweep.spec import Placement
+from s1sweep.stages import preemption
+from s1sweep.stages.contract import RankFunction
+from s1sweep.stages.resources import Resources
 from s1sweep.store import LOG
 
 # A local Ray inherits these; a cluster's workers are given them.

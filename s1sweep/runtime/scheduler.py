@@ -16,15 +16,16 @@ from typing import Any
 
 from s1sweep.errors import StoreUnavailable
 from s1sweep.planning import Stage
+from s1sweep.policy import Actions, Ledger, Rules, Running, decide
 from s1sweep.runtime.backend import Backend, Handle
 from s1sweep.runtime.faults import MEMORY, Retries, Watchdog
 from s1sweep.runtime.fleet import Fleet
 from s1sweep.runtime.job import FailureKind, Outcome
-from s1sweep.runtime.pending import RANK, Group, Pending, preemptible, request, resources
-from s1sweep.runtime.policy import Actions, Ledger, Rules, Running, decide
-from s1sweep.runtime.preemption import STOP
+from s1sweep.runtime.pending import RANK, Group, Pending, preemptible
 from s1sweep.runtime.work import Progress, Union, Watcher, Work
 from s1sweep.spec import Placement
+from s1sweep.stages.preemption import STOP
+from s1sweep.stages.resources import request, resources
 from s1sweep.store import Store
 from s1sweep.store.leases import Leases
 

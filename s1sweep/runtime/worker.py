@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from s1sweep.errors import StoreUnavailable
-from s1sweep.runtime.job import Done, FailureKind, Item, Job, LaunchRanks, Outcome
+from s1sweep.runtime.job import FailureKind, Job, Outcome
+from s1sweep.stages.contract import Done, Item, LaunchRanks
 from s1sweep.store import LOG, Store
 from s1sweep.store.storage import FULL
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from math import floor
 
-from s1sweep.runtime.policy import Node
+from s1sweep.policy import Node
 from s1sweep.simulation.work import Work, critical_paths
 
 

@@ -11,7 +11,7 @@ from math import inf
 from random import Random
 from typing import NamedTuple
 
-from s1sweep.runtime.policy import Cluster, Ledger, Node, Queue, Rules, Running, Waiting, decide
+from s1sweep.policy import Cluster, Ledger, Node, Queue, Rules, Running, Waiting, decide
 from s1sweep.simulation.work import Work, critical_paths, in_order
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean, quantiles
 from typing import Any
 
-from s1sweep.runtime.policy import Node
+from s1sweep.policy import Node
 from s1sweep.simulation.bounds import lower_bound
 from s1sweep.simulation.events import Run
 from s1sweep.simulation.work import Work

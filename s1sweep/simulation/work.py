@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from s1sweep.planning import Stage
-from s1sweep.runtime.job import Request
-from s1sweep.runtime.pending import RANK, request
+from s1sweep.runtime.pending import RANK
 from s1sweep.spec import Placement
+from s1sweep.stages.resources import Request, request
 
 
 @dataclass(frozen=True)

@@ -15,13 +15,14 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from s1sweep import testbed
-from s1sweep.data.pool import ROWS, read_lines
+from s1sweep.answers.graders import gold
 from s1sweep.errors import UserError, invalid
-from s1sweep.grading.graders import gold
 from s1sweep.identity import digest, file_sha256
 from s1sweep.sources import hub, lm_eval_tasks
+from s1sweep.sources.raw import read_lines
 from s1sweep.spec import RowsSpec, TaskSpec
 from s1sweep.spec.task import FIELDS
+from s1sweep.stages.rows import ROWS
 
 LETTERS = lm_eval_tasks.LETTERS
 

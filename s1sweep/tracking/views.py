@@ -16,8 +16,9 @@ from s1sweep.analysis import results
 from s1sweep.analysis.labels import method_label
 from s1sweep.analysis.results import CellResult
 from s1sweep.data.card import CARD
-from s1sweep.data.pool import ROWS, read_jsonl
+from s1sweep.sources.raw import read_jsonl
 from s1sweep.spec import COMPUTE, Tracking
+from s1sweep.stages.rows import ROWS
 from s1sweep.store import TIMING, Store, Sweep
 from s1sweep.training.sft import CHECKPOINT, HISTORY
 

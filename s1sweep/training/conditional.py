@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from s1sweep.data.pool import Row
 from s1sweep.spec import TrainingFormat
+from s1sweep.stages.rows import Row
 
 VERSION = 1
 

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from s1sweep.data.pool import Row, read_lines
 from s1sweep.sources import model_path
+from s1sweep.sources.raw import read_lines
 from s1sweep.spec import TrainStage
+from s1sweep.stages.rows import Row
 from s1sweep.training.format import IGNORE, example
 
 BATCH = 64  # rows held at once

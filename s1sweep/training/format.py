@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from s1sweep.data.pool import Row
 from s1sweep.decoding.chat import opening, rendered
 from s1sweep.spec import ModelSpec, TrainingFormat
+from s1sweep.stages.rows import Row
 from s1sweep.training.conditional import thought, wish
 
 IGNORE = -100

@@ -13,12 +13,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from s1sweep.data.pool import Row, read_jsonl
+from s1sweep.answers.graders import GRADERS
 from s1sweep.data.select import ROWS
-from s1sweep.grading.graders import GRADERS
-from s1sweep.runtime.job import Done, LaunchRanks, Resources
 from s1sweep.sources import model_path
+from s1sweep.sources.raw import read_jsonl
 from s1sweep.spec import DelimiterSpec, GrpoStage
+from s1sweep.stages.contract import Done, LaunchRanks
+from s1sweep.stages.resources import Resources
+from s1sweep.stages.rows import Row
 from s1sweep.store import write_progress
 from s1sweep.training.rank import CHECKPOINT, HISTORY, SUMMARY, on_one_device
 from s1sweep.training.recipe import Split, split_batch

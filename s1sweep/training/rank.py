@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from s1sweep.runtime.preemption import Preempted, asked
 from s1sweep.sources import model_path
 from s1sweep.spec import SftSpec, TrainStage
+from s1sweep.stages.preemption import Preempted, asked
 from s1sweep.store import TIMING, write_progress
 from s1sweep.training import checkpoints, encode
 from s1sweep.training.format import IGNORE

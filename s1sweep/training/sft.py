@@ -17,8 +17,9 @@ from typing import Any
 from s1sweep.data.select import ROWS
 from s1sweep.identity import digest
 from s1sweep.identity import encode as plain
-from s1sweep.runtime.job import Done, LaunchRanks, Resources
 from s1sweep.spec import GrpoStage, TrainStage
+from s1sweep.stages.contract import Done, LaunchRanks
+from s1sweep.stages.resources import Resources
 from s1sweep.store import CHECKPOINTS
 from s1sweep.training import checkpoints, grpo
 from s1sweep.training.encode import encode

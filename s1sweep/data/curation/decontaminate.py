@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from s1sweep.data.overlap import ngrams
-from s1sweep.data.pool import Row
 from s1sweep.sources import held_out
 from s1sweep.spec.data import DecontaminateSpec
+from s1sweep.stages.rows import Row
 
 VERSION = 1
 PLANNED = True

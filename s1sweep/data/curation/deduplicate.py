@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator
 
-from s1sweep.data.pool import Row
 from s1sweep.spec.data import DeduplicateSpec
+from s1sweep.stages.rows import Row
 
 VERSION = 1
 PLANNED = True

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from s1sweep.data.curation.said import Said, labels
-from s1sweep.data.pool import Row
 from s1sweep.spec.data import AttemptsSpec, DifficultySpec
+from s1sweep.stages.rows import Row
 
 VERSION = 1
 PLANNED = True

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import tee
 
 from s1sweep.data.curation.said import Said, readouts
-from s1sweep.data.pool import Row
-from s1sweep.data.server import Server
+from s1sweep.servers import Server
 from s1sweep.spec.data import DomainsSpec, ServerDomainsSpec
+from s1sweep.stages.rows import Row
 
 VERSION = 1
 PLANNED = False

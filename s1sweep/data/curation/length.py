@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
-from s1sweep.data.pool import Row
 from s1sweep.sources import tokenizer_path
 from s1sweep.spec.data import LengthSpec
+from s1sweep.stages.rows import Row
 
 VERSION = 1
 PLANNED = False  # it would load transformers

@@ -11,8 +11,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from s1sweep.data.pool import Row
 from s1sweep.spec.data import QualitySpec
+from s1sweep.stages.rows import Row
 
 VERSION = 1
 PLANNED = True

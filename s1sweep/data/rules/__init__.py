@@ -9,6 +9,7 @@ from s1sweep.data.rules import domains, plain, s1k
 from s1sweep.data.rules.base import VERSION, NoSettings, Rule, rule
 from s1sweep.errors import UserError, invalid
 from s1sweep.spec import DataSpec
+from s1sweep.stages.rows import Entry, Row
 
 RULES: dict[str, Rule] = {
     found.name: found
@@ -45,4 +46,4 @@ def _own(path: Path, name: str) -> Rule:
     return found
 
 
-__all__ = ["RULES", "VERSION", "NoSettings", "Rule", "rule", "rule_of"]
+__all__ = ["RULES", "VERSION", "Entry", "NoSettings", "Row", "Rule", "rule", "rule_of"]

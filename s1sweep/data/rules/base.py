@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from s1sweep.data.pool import Entry
 from s1sweep.spec.base import Spec
+from s1sweep.stages.rows import Entry
 
 # Rows, size, dice, the rule's own settings -> the chosen rows, in the order they were drawn.
 Pick = Callable[[Sequence[Entry], int, random.Random, Any], list[Entry]]

@@ -6,8 +6,8 @@ import random as dice
 from collections.abc import Sequence
 from typing import Any
 
-from s1sweep.data.pool import Entry
 from s1sweep.data.rules.base import longest_first, rule
+from s1sweep.stages.rows import Entry
 
 
 @rule("full", draws_from="pool", size=False, seed=False)

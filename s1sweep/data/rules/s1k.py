@@ -13,10 +13,10 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from s1sweep.data.pool import Entry
 from s1sweep.data.rules.base import by_domain, halving_rank, rule, uniform_domains
 from s1sweep.errors import UserError
 from s1sweep.spec.base import Spec
+from s1sweep.stages.rows import Entry
 
 
 @rule("s1k", draws_from="difficulty", lengths=True)

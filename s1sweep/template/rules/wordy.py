@@ -6,8 +6,7 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
-from s1sweep.data.pool import Entry
-from s1sweep.data.rules import rule
+from s1sweep.data.rules import Entry, rule
 
 
 @rule("wordy", draws_from="quality", seed=False)

@@ -7,8 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from math import inf
 from typing import NamedTuple
 
-from s1sweep.runtime.job import Request
-from s1sweep.runtime.policy.values import Node
+from s1sweep.policy.values import Node, Request
 
 Amount = tuple[float, float, float]  # cpus, gpus, engines
 MANY = 1_000_000  # bundles that ask for nothing fit as often as one likes

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from s1sweep.runtime.policy.backfill import until_it_fits
-from s1sweep.runtime.policy.gangs import Free, part_of
-from s1sweep.runtime.policy.values import Running, Waiting
+from s1sweep.policy.backfill import until_it_fits
+from s1sweep.policy.gangs import Free, part_of
+from s1sweep.policy.values import Running, Waiting
 
 Loss = Callable[[Running], float]
 

@@ -6,10 +6,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from .claims import Finding
-from .labels import task_label
-from .noise import noise_floors
-from .results import CellResult
+from s1sweep.analysis.claims import Finding
+from s1sweep.analysis.labels import task_label
+from s1sweep.analysis.noise import noise_floors
+from s1sweep.analysis.results import CellResult
 
 
 def claims_text(findings: Sequence[Finding]) -> str:

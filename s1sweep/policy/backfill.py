@@ -9,9 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from s1sweep.runtime.job import Request
-from s1sweep.runtime.policy.gangs import Amount, Free, Hold, lesser, part_of, plus, room
-from s1sweep.runtime.policy.values import Running, Waiting
+from s1sweep.policy.gangs import Amount, Free, Hold, lesser, part_of, plus, room
+from s1sweep.policy.values import Request, Running, Waiting
 
 
 class Reservation(NamedTuple):

@@ -6,12 +6,12 @@ The rules, and why each is there, are in docs/scheduling.md.
 
 from __future__ import annotations
 
-from s1sweep.runtime.policy.admission import Actions, Preempt, Start, decide
-from s1sweep.runtime.policy.backfill import Reservation
-from s1sweep.runtime.policy.cluster import Cluster
-from s1sweep.runtime.policy.fairshare import Ledger
-from s1sweep.runtime.policy.queue import Queue
-from s1sweep.runtime.policy.values import Capacity, Node, Rules, Running, Waiting
+from s1sweep.policy.admission import Actions, Preempt, Start, decide
+from s1sweep.policy.backfill import Reservation
+from s1sweep.policy.cluster import Cluster
+from s1sweep.policy.fairshare import Ledger
+from s1sweep.policy.queue import Queue
+from s1sweep.policy.values import Capacity, Node, Request, Rules, Running, Waiting
 
 __all__ = [
     "Actions",
@@ -21,6 +21,7 @@ __all__ = [
     "Node",
     "Preempt",
     "Queue",
+    "Request",
     "Reservation",
     "Rules",
     "Running",

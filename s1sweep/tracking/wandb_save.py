@@ -18,10 +18,9 @@ from typing import Any
 from s1sweep.errors import UserError
 from s1sweep.identity import digest
 from s1sweep.store import Sweep
+from s1sweep.tracking import wandb_report
 from s1sweep.tracking.receipt import Receipt
-
-from . import wandb_report
-from .wandb_report import Place
+from s1sweep.tracking.wandb_report import Place
 
 REPORT, WORKSPACE = "wandb_report.json", "wandb_workspace.json"
 

@@ -5,9 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import inf
-from typing import Literal
+from typing import Literal, NamedTuple
 
-from s1sweep.runtime.job import Request
+
+class Request(NamedTuple):
+    """What a job occupies while it runs, in all: `bundles` equal parts, each of which must lie on one node.
+
+    A job starts with all its bundles or not at all. `gpu_kind` names the GPUs it needs; None takes any.
+    """
+
+    cpus: float
+    gpus: float = 0.0
+    engines: float = 0.0
+    bundles: int = 1
+    gpu_kind: str | None = None
 
 
 @dataclass(frozen=True)

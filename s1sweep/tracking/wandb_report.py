@@ -12,14 +12,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from s1sweep.analysis import claims
+from s1sweep.analysis.study import Study
+from s1sweep.analysis.trainings import trainings
 from s1sweep.errors import UserError
 from s1sweep.spec import Tracking
 from s1sweep.store import Sweep
+from s1sweep.tracking import wandb_text
 from s1sweep.tracking.views import View, runs
-
-from . import claims, wandb_text
-from .study import Study
-from .trainings import trainings
 
 CHARTS = Path(__file__).parent / "templates" / "charts"
 CURVE = (

@@ -9,15 +9,14 @@ from heapq import heapify, heappop, heapreplace, merge
 from math import inf
 from typing import NamedTuple
 
-from s1sweep.runtime.job import Request
-from s1sweep.runtime.policy.backfill import Holds, Reservation, until_it_fits
-from s1sweep.runtime.policy.cluster import Cluster
-from s1sweep.runtime.policy.fairshare import Shares
-from s1sweep.runtime.policy.gangs import part_of
-from s1sweep.runtime.policy.queue import Entry, Group, Groups, Queue
-from s1sweep.runtime.policy.reasons import reason
-from s1sweep.runtime.policy.values import USUAL, Rules, Running, Waiting
-from s1sweep.runtime.policy.victims import victims
+from s1sweep.policy.backfill import Holds, Reservation, until_it_fits
+from s1sweep.policy.cluster import Cluster
+from s1sweep.policy.fairshare import Shares
+from s1sweep.policy.gangs import part_of
+from s1sweep.policy.queue import Entry, Group, Groups, Queue
+from s1sweep.policy.reasons import reason
+from s1sweep.policy.values import USUAL, Request, Rules, Running, Waiting
+from s1sweep.policy.victims import victims
 
 
 class Start(NamedTuple):

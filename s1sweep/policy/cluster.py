@@ -7,9 +7,8 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 
-from s1sweep.runtime.job import Request
-from s1sweep.runtime.policy.gangs import Free, part_of
-from s1sweep.runtime.policy.values import Node, Running
+from s1sweep.policy.gangs import Free, part_of
+from s1sweep.policy.values import Node, Request, Running
 
 
 class Cluster:

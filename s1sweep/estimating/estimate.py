@@ -14,10 +14,9 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
 
+from s1sweep.estimating.costmodel import CostModel, Fit
 from s1sweep.planning import Plan, Stage
-from s1sweep.planning.costmodel import CostModel, Fit
-from s1sweep.runtime.pending import request
-from s1sweep.runtime.policy import Node
+from s1sweep.policy import Node
 from s1sweep.simulation import Work, simulate, work_of
 from s1sweep.sources.tasks import question_count
 from s1sweep.spec import (
@@ -30,6 +29,7 @@ from s1sweep.spec import (
     TaskSpec,
     TrainStage,
 )
+from s1sweep.stages.resources import request
 from s1sweep.training.memory import shape
 from s1sweep.training.recipe import total_steps
 

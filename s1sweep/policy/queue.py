@@ -6,8 +6,7 @@ from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator
 from math import frexp, inf
 
-from s1sweep.runtime.job import Request
-from s1sweep.runtime.policy.values import Waiting
+from s1sweep.policy.values import Request, Waiting
 
 DAY = 86_400.0
 # What decides among a user's jobs of one priority, the best first; the id makes it total.

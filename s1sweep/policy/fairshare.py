@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from math import exp, log
 
-from s1sweep.runtime.policy.cluster import Cluster
-from s1sweep.runtime.policy.values import Rules, Running, Waiting
+from s1sweep.policy.cluster import Cluster
+from s1sweep.policy.values import Rules, Running, Waiting
 
 
 class Ledger:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import inf
 
-from s1sweep.runtime.job import Request
-from s1sweep.runtime.policy.backfill import Reservation
-from s1sweep.runtime.policy.cluster import Cluster
-from s1sweep.runtime.policy.values import Waiting
+from s1sweep.policy.backfill import Reservation
+from s1sweep.policy.cluster import Cluster
+from s1sweep.policy.values import Request, Waiting
 
 
 def reason(job: Waiting, cluster: Cluster, reservations: Sequence[Reservation], stuck: float, now: float) -> str:

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from s1sweep.planning import KINDS, Plan, Stage
-from s1sweep.runtime.work import Progress, time_left
+from s1sweep.runtime.work import Progress, Watcher, time_left
 from s1sweep.store import Store
 
 _PLAIN_EVERY = 10.0  # seconds between plain lines while stages end
@@ -38,10 +38,10 @@ class Display:
         self._rate = 0.0
         self._rate_at = (time.monotonic(), 0.0)
 
-    def __enter__(self) -> Display:
+    def __enter__(self) -> Watcher:
         if self._live:
             self._live.start()
-        return self
+        return self.update
 
     def __exit__(self, *_: object) -> None:
         if self._live:

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from s1sweep.errors import UserError
-from s1sweep.sources import hub, pins
+from s1sweep.planning import pins
+from s1sweep.sources import hub
 from s1sweep.sources.tasks import questions, questions_digest
 from s1sweep.spec import CellSpec
 from s1sweep.store import Store

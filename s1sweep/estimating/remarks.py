@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from s1sweep.errors import UserError
+from s1sweep.estimating.estimate import mean_length, pool_of, row_count, row_lengths, train_flops
 from s1sweep.planning import Plan, Stage
-from s1sweep.planning.estimate import mean_length, pool_of, row_count, row_lengths, train_flops
 from s1sweep.spec import DecodeStage, ModelSpec, Placement, TrainStage
 from s1sweep.training.memory import advice, memory, smaller_states
 from s1sweep.training.recipe import split_batch

@@ -18,9 +18,8 @@ from typing import Any, Literal
 import pandas as pd
 from wandb.proto.wandb_internal_pb2 import Record
 
+from s1sweep.analysis import frame
 from s1sweep.errors import UserError, invalid
-
-from . import frame
 
 TYPE = "results"  # of the artifact
 FILE = "results.parquet"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from s1sweep.stages import resources as stage_resources
 from s1sweep.spec import Placement
+from s1sweep.stages import resources as stage_resources
 from s1sweep.stages.resources import Request
 from tests.noop_stage import run
 

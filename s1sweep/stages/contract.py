@@ -24,7 +24,11 @@ class Item:
 
 @dataclass(frozen=True)
 class Done:
-    """What a stage says at its end: a summary that is part of the result, and what it cost, which is not."""
+    """What a stage says at its end: a summary that is part of the result, and what it cost, which is not.
+
+    `started` is when its own work began, in seconds since the epoch, where several stages share a worker at one time.
+    """
 
     summary: Mapping[str, Any]
     cost: Mapping[str, Any] = field(default_factory=dict)
+    started: float | None = None

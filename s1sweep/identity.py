@@ -116,6 +116,16 @@ def stage_id(slug: str, hashed: Mapping[str, Any]) -> str:
     return f"{hashed['kind']}-{readable}-{digest(hashed)[:12]}"
 
 
+def kind_of(stage_id: str) -> str:
+    """The kind of stage that an id names: the one place that reads it there, for where only the id is at hand."""
+    return stage_id.partition("-")[0]
+
+
+def slug_of(stage_id: str) -> str:
+    """The readable part of an id: `s1k-256` of `train-s1k-256-3fa9c1d2e4b5`."""
+    return stage_id.partition("-")[2].rpartition("-")[0]
+
+
 def file_sha256(path: Path) -> str:
     """sha256 of a file's bytes. Cached by path, size and modification time."""
     stat = path.stat()

@@ -17,16 +17,18 @@ import shutil
 import tarfile
 import tempfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from s1sweep.errors import UserError, invalid
 from s1sweep.identity import digest, file_sha256
-from s1sweep.store import SCHEMA, Store, Sweep, diff, upkeep
+from s1sweep.store import SCHEMA, Record, SavedCell, Store, Sweep, SweepInfo, diff, same_result, upkeep
+from s1sweep.store.records import as_file
 from s1sweep.store.storage import cannot_write
 
+T = TypeVar("T")
 FORMAT = 1
 ABOUT = "s1sweep.json"
 SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.zst")
@@ -42,26 +44,26 @@ def export(sweep: Sweep, file: str | Path, checkpoints: bool = True) -> dict[str
     path, store = Path(file).expanduser(), sweep.store
     _check_suffix(path.name)
     stages = upkeep.survey(store)
-    ids = sorted(upkeep.closure((i for c in sweep.cells() for i in c["stages"].values()), stages) & stages.keys())
+    ids = sorted(upkeep.closure((i for c in sweep.cells() for i in c.stages.values()), stages) & stages.keys())
     records = {i: record for i in ids if (record := stages[i].record) is not None}
     for stage in records:
         if stages[stage].broken:
             why = stages[stage].broken[0]
             raise UserError(f"{stage} is broken ({why}), so {sweep.name!r} cannot be exported whole.")
-    left = [] if checkpoints else [i for i, r in records.items() if any(_weights(n) for n in r["result"]["outputs"])]
+    left = [] if checkpoints else [i for i, r in records.items() if any(_weights(n) for n in r.outputs)]
     kept = sorted(records.keys() - left)
     about = {"format": FORMAT, "sweep": sweep.name, "stages": kept, "left_out": left}
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.part")
     try:
         with _tar(aside, "w", path.name) as tar:
-            _add(tar, ABOUT, _json(about))
-            _add(tar, f"sweeps/{sweep.name}/sweep.json", _json(sweep.info()))
+            _add(tar, ABOUT, as_file(about))
+            _add(tar, f"sweeps/{sweep.name}/sweep.json", as_file({"name": sweep.name, **sweep.info().as_json()}))
             _add(tar, f"sweeps/{sweep.name}/cells.jsonl", sweep.lines().encode())
             for stage in kept:
                 record, out = records[stage], store.outputs(stage)
-                _add(tar, f"stages/{stage}/record.json", _json(record))
-                for name in record["result"]["outputs"]:
+                _add(tar, f"stages/{stage}/record.json", as_file(record.as_json()))
+                for name in record.outputs:
                     tar.add(out / name, f"stages/{stage}/{out.name}/{name}", recursive=False)
         aside.replace(path)
     finally:
@@ -78,7 +80,7 @@ def import_(store: Store, file: str | Path) -> dict[str, Any]:
     (store.root / "tmp").mkdir(parents=True, exist_ok=True)  # on the store's own disk, so that files can be moved
     with tempfile.TemporaryDirectory(dir=store.root / "tmp", prefix="import-") as temp:
         _extract(path, Path(temp))
-        about = _read(path, Path(temp) / ABOUT)
+        about = _read(path, Path(temp), ABOUT, lambda text: dict(json.loads(text)))
         if about.get("format") != FORMAT:
             raise UserError(f"{path} has format {about.get('format')!r}, this s1sweep reads {FORMAT}.")
         name, stages = _plain(path, str(about.get("sweep"))), [str(stage) for stage in about.get("stages", [])]
@@ -86,52 +88,45 @@ def import_(store: Store, file: str | Path) -> dict[str, Any]:
         known = {stage: mine for stage in stages if (mine := store.record(stage)) is not None}
         _refuse_different(store, path, records, known)
         cells = _cells(path, Path(temp) / "sweeps" / name / "cells.jsonl")
-        info = _read(path, Path(temp) / "sweeps" / name / "sweep.json")
+        info = _read(path, Path(temp), f"sweeps/{name}/sweep.json", SweepInfo.model_validate_json)
         for stage in stages:
             if stage not in known:
                 _publish(store, Path(temp), stage, records[stage])
         sweep = Sweep(store, name)
-        sweep.open(info.get("notes", ""), info.get("tags", []), info.get("claims", []))
+        sweep.open(info.notes, info.tags, info.claims)
         added = sweep.add(cells)
     with suppress(OSError):  # another import may be at work in it
         (store.root / "tmp").rmdir()
     return {"sweep": name, "cells_added": added, "stages_added": len(stages) - len(known), "stages_kept": len(known)}
 
 
-def _publish(store: Store, temp: Path, stage: str, record: Mapping[str, Any]) -> None:
-    attempt = record["provenance"]["attempt"]
-    for name in record["result"]["outputs"]:
-        place = store.stage_dir(stage) / attempt / name
+def _publish(store: Store, temp: Path, stage: str, record: Record) -> None:
+    for name in record.outputs:
+        place = store.stage_dir(stage) / record.attempt / name
         place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.move(temp / "stages" / stage / attempt / name, place)
-        store.files.put(f"stages/{stage}/{attempt}/{name}")
-    store.files.create(f"stages/{stage}/record.json", _json(record))
+        shutil.move(temp / "stages" / stage / record.attempt / name, place)
+        store.files.put(f"stages/{stage}/{record.attempt}/{name}")
+    store.files.create(f"stages/{stage}/record.json", as_file(record.as_json()))
 
 
-def _verified(path: Path, temp: Path, stage: str) -> dict[str, Any]:
+def _verified(path: Path, temp: Path, stage: str) -> Record:
     """A stage's record, if it and all outputs are what they say they are."""
-    record = _read(path, temp / "stages" / _plain(path, stage) / "record.json")
-    try:
-        result, attempt = record["result"], _plain(path, record["provenance"]["attempt"])
-        sound = record["schema"] == SCHEMA and record["id"] == stage and stage.endswith(digest(result["hashed"])[:12])
-        outputs = {name: said["sha256"] for name, said in result["outputs"].items()}
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{path}: the record of {stage} is damaged ({error}). Nothing was imported.") from error
-    if not sound:
+    record = _read(path, temp, f"stages/{_plain(path, stage)}/record.json", Record.parse)
+    attempt = _plain(path, record.attempt)
+    if record.schema_version != SCHEMA or record.id != stage or not stage.endswith(digest(record.hashed)[:12]):
         raise UserError(f"{path}: the record of {stage} is of another schema or stage. Nothing was imported.")
-    for name, sha256 in outputs.items():
+    for name, said in record.outputs.items():
         place = temp / "stages" / stage / attempt / _safe(path, name)
-        if not place.is_file() or file_sha256(place) != sha256:
+        if not place.is_file() or file_sha256(place) != said.sha256:
             raise UserError(f"{path}: {stage}/{name} is missing or damaged. Export it again. Nothing was imported.")
     return record
 
 
-def _refuse_different(
-    store: Store, path: Path, theirs: Mapping[str, dict[str, Any]], ours: Mapping[str, dict[str, Any]]
-) -> None:
+def _refuse_different(store: Store, path: Path, theirs: Mapping[str, Record], ours: Mapping[str, Record]) -> None:
     for stage, mine in ours.items():
-        if mine["result"] != theirs[stage]["result"]:
-            lines = [f"  {key}: {a!r} here, {b!r} there" for key, a, b in diff(mine["result"], theirs[stage]["result"])]
+        if not same_result(mine, theirs[stage]):
+            a, b = (one.result.model_dump(mode="json") for one in (mine, theirs[stage]))
+            lines = [f"  {key}: {x!r} here, {y!r} there" for key, x, y in diff(a, b)]
             raise UserError(
                 f"{store.where('stages', stage, 'record.json')} and {path}:stages/{stage}/record.json are different "
                 "results of the same work:\n" + "\n".join(lines[:10]) + "\nNothing was imported. Import into another "
@@ -215,11 +210,12 @@ def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
     tar.addfile(member, io.BytesIO(data))
 
 
-def _read(path: Path, place: Path) -> dict[str, Any]:
+def _read(path: Path, temp: Path, name: str, parse: Callable[[str], T]) -> T:
+    """A file of the archive, parsed. Raises UserError if it is not there or is not what it should be."""
     try:
-        return json.loads(place.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} has no whole {place.name} ({error}). Nothing was imported.") from error
+        return parse((temp / name).read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"{path} has no whole {name} ({error}). Nothing was imported.") from error
 
 
 def _cells(path: Path, place: Path) -> list[dict[str, Any]]:
@@ -230,10 +226,9 @@ def _cells(path: Path, place: Path) -> list[dict[str, Any]]:
     for line in place.read_text(encoding="utf-8").splitlines():
         with suppress(json.JSONDecodeError):
             found.append(json.loads(line))
-    if not all(isinstance(cell, dict) and {"key", "stages"} <= cell.keys() for cell in found):
-        raise UserError(f"{path}: {place.name} holds what is no cell. Nothing was imported.")
+    try:
+        for cell in found:
+            SavedCell.model_validate(cell)
+    except ValueError as error:
+        raise UserError(f"{path}: {place.name} holds what is no cell. Nothing was imported.") from error
     return found
-
-
-def _json(value: Any) -> bytes:
-    return (json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()

@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 
 from s1sweep.errors import StoreUnavailable, UserError, invalid
 from s1sweep.store.leases import Leases
-from s1sweep.store.storage import FULL, Held, Info, cannot_write
+from s1sweep.store.storage import FULL, Info, LockHeld, cannot_write
 
 # Filesystems of fsspec whose mode="create" is one conditional request; in others it is a look, then a write.
 EXCLUSIVE = ("s3", "s3a", "gs", "gcs", "memory")
@@ -144,7 +144,8 @@ class ObjectFiles:
         with leases:
             if not leases.take(name):
                 held = leases.holder(name)
-                raise Held(f"{held.owner if held else 'unknown'}; a dead one's lock ends within {leases.longest:.0f} s")
+                who = held.owner if held else "unknown"
+                raise LockHeld(f"{who}; a dead one's lock ends within {leases.longest:.0f} s")
             yield
 
     def locked(self, path: str) -> str | None:

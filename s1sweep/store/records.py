@@ -16,7 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 import s1sweep
 from s1sweep.identity import digest
@@ -106,8 +106,13 @@ class Record(_Written):
 
     @classmethod
     def parse(cls, data: bytes | str) -> Record:
-        """The record in the bytes of a file. Raises ValueError if they hold none."""
-        return cls.model_validate_json(data)
+        """The record in the bytes of a file. Raises ValueError, in one line, if they hold none."""
+        try:
+            return cls.model_validate_json(data)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(map(str, first["loc"]))
+            raise ValueError(f"{where}: {first['msg']}" if where else first["msg"]) from error
 
 
 def same_result(a: Record, b: Record) -> bool:

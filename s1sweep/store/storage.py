@@ -34,7 +34,7 @@ class Info:
     time: float
 
 
-class Held(UserError):
+class LockHeld(UserError):
     """A lock is held by another process, which the message names."""
 
 
@@ -89,7 +89,7 @@ class Files(Protocol):
         ...
 
     def lock(self, path: str, holder: str) -> AbstractContextManager[None]:
-        """Hold a lock. Raises Held if someone else does."""
+        """Hold a lock. Raises LockHeld if someone else does."""
         ...
 
     def locked(self, path: str) -> str | None:
@@ -190,7 +190,7 @@ class LocalFiles:
                 except OSError as error:
                     if wait is None:
                         handle.seek(0)
-                        raise Held(handle.read().strip() or "unknown") from error
+                        raise LockHeld(handle.read().strip() or "unknown") from error
                     time.sleep(wait)
             handle.truncate(0)
             handle.write(holder)

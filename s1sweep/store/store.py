@@ -46,7 +46,7 @@ from s1sweep.store.records import (
     diff,
     environment,
 )
-from s1sweep.store.storage import Held, open_files
+from s1sweep.store.storage import LockHeld, open_files
 from s1sweep.store.sweeps import Sweep
 
 ID = "id"
@@ -145,7 +145,7 @@ class Store:
             p.relative_to(attempt).as_posix(): OutputFile(sha256=file_sha256(p), bytes=p.stat().st_size) for p in files
         }
         record = Record(
-            schema_version=SCHEMA,
+            schema=SCHEMA,
             id=stage_id,
             result=Result(hashed=dict(hashed), outputs=outputs, summary=dict(summary)),
             provenance=Provenance(
@@ -257,7 +257,7 @@ class Store:
         try:
             with self.files.lock(f"schedulers/{name}.lock", holder):
                 yield
-        except Held as error:
+        except LockHeld as error:
             what = "cleaner" if name == CLEANER else "scheduler"
             raise UserError(
                 f"placement.root={self.url!r} already has a {what} ({error}). Wait for it, stop it, give another "

@@ -48,7 +48,7 @@ class SavedCell(BaseModel):
     key: str
     axes: dict[str, Any] = Field(default_factory=dict)
     spec: dict[str, Any] = Field(default_factory=dict)
-    stages: dict[str, str] = Field(default_factory=dict)
+    stages: dict[str, str]
     series: str = ""
     notes: tuple[str, ...] = ()
 

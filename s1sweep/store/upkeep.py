@@ -6,14 +6,13 @@ and leases; not what a stage does.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from s1sweep.identity import digest
-from s1sweep.store import CHECKPOINTS, SCHEMA, Store, Sweep
+from s1sweep.identity import digest, kind_of
+from s1sweep.store import CHECKPOINTS, SCHEMA, Record, SavedCell, Store, Sweep
 from s1sweep.store.storage import Info
 
 GRACE = 24.0  # hours that must have passed since anything in it changed before it is removed
@@ -21,11 +20,11 @@ RECORD, FAILED, WITHDRAWN = "record.json", "failed.json", "withdrawn.json"
 
 
 @dataclass
-class Held:
+class StageFiles:
     """One stage's files: bytes, and seconds since the epoch. `attempts` are those that count for nothing."""
 
     id: str
-    record: Mapping[str, Any] | None = None
+    record: Record | None = None
     broken: list[str] = field(default_factory=list)
     bytes: int = 0
     changed: float = 0.0
@@ -35,30 +34,30 @@ class Held:
 
     @property
     def kind(self) -> str:
-        return self.id.split("-", 1)[0]
+        return self.record.kind if self.record else kind_of(self.id)
 
 
-def survey(store: Store) -> dict[str, Held]:
+def survey(store: Store) -> dict[str, StageFiles]:
     """Every stage of the store by id, with what can be seen to be broken without reading outputs."""
     folders: dict[str, dict[str, Info]] = {}
     for path, info in store.files.tree("stages").items():
         stage, _, rest = path.partition("/")
         if rest:
             folders.setdefault(stage, {})[rest] = info
-    return {stage: _held(store, stage, files) for stage, files in sorted(folders.items())}
+    return {stage: _files_of(store, stage, files) for stage, files in sorted(folders.items())}
 
 
-def _held(store: Store, stage: str, files: Mapping[str, Info]) -> Held:
-    found = Held(stage, bytes=sum(i.bytes for i in files.values()), changed=max(i.time for i in files.values()))
+def _files_of(store: Store, stage: str, files: Mapping[str, Info]) -> StageFiles:
+    found = StageFiles(stage, bytes=sum(i.bytes for i in files.values()), changed=max(i.time for i in files.values()))
     if RECORD in files:
         found.record, found.broken = _checked(store, stage)
-    attempt = found.record["provenance"]["attempt"] if found.record else None
-    for name, said in found.record["result"]["outputs"].items() if found.record else ():
+    attempt = found.record.attempt if found.record else None
+    for name, said in found.record.outputs.items() if found.record else ():
         there = files.get(f"{attempt}/{name}")
         if there is None:
             found.broken.append(f"{name} is not there")
-        elif there.bytes != said["bytes"]:
-            found.broken.append(f"{name} has {there.bytes:,} bytes, its record says {said['bytes']:,}")
+        elif there.bytes != said.bytes:
+            found.broken.append(f"{name} has {there.bytes:,} bytes, its record says {said.bytes:,}")
     for path, info in files.items():
         top, _, rest = path.partition("/")
         if not rest and top.startswith("."):
@@ -70,39 +69,38 @@ def _held(store: Store, stage: str, files: Mapping[str, Info]) -> Held:
     return found
 
 
-def _checked(store: Store, stage: str) -> tuple[Mapping[str, Any] | None, list[str]]:
+def _checked(store: Store, stage: str) -> tuple[Record | None, list[str]]:
     """A record that can be read, or None, and what is wrong with it."""
     try:
         record = store.record(stage)
-        assert record is not None
-        if record["schema"] != SCHEMA:
-            return None, [f"record.json has schema {record['schema']!r}, this s1sweep reads {SCHEMA}"]
-        wrong = []
-        if record["id"] != stage:
-            wrong.append(f"record.json is that of {record['id']}")
-        if not stage.endswith(digest(record["result"]["hashed"])[:12]):
-            wrong.append("its id is not the digest of what its record was made from")
-        if not isinstance(record["provenance"]["attempt"], str) or not isinstance(record["result"]["outputs"], dict):
-            raise TypeError("attempt and outputs")
-        return record, wrong
-    except (ValueError, KeyError, TypeError, AttributeError, AssertionError) as error:
-        return None, [f"record.json is torn or no record ({type(error).__name__}: {error})"]
+    except ValueError as error:
+        return None, [f"record.json is torn or no record ({error})"]
+    if record is None:  # withdrawn meanwhile
+        return None, []
+    if record.schema_version != SCHEMA:
+        return None, [f"record.json has schema {record.schema_version}, this s1sweep reads {SCHEMA}"]
+    wrong = []
+    if record.id != stage:
+        wrong.append(f"record.json is that of {record.id}")
+    if not stage.endswith(digest(record.hashed)[:12]):
+        wrong.append("its id is not the digest of what its record was made from")
+    return record, wrong
 
 
 def _sum(a: Info | None, b: Info) -> Info:
     return b if a is None else Info(a.bytes + b.bytes, max(a.time, b.time))
 
 
-def needs(store: Store, stages: Mapping[str, Held]) -> dict[str, set[str]]:
+def needs(store: Store, stages: Mapping[str, StageFiles]) -> dict[str, set[str]]:
     """For each sweep, the stages that its cells need, directly or as inputs of what they need."""
     cells = {name: Sweep(store, name).cells() for name in store.files.names("sweeps")}
     return {
-        name: closure((stage for cell in found for stage in cell["stages"].values()), stages)
+        name: closure((stage for cell in found for stage in cell.stages.values()), stages)
         for name, found in cells.items()
     }
 
 
-def closure(ids: Iterable[str], stages: Mapping[str, Held]) -> set[str]:
+def closure(ids: Iterable[str], stages: Mapping[str, StageFiles]) -> set[str]:
     """The stages and, by their records, all their inputs."""
     found, todo = set[str](), list(ids)
     while todo:
@@ -110,7 +108,7 @@ def closure(ids: Iterable[str], stages: Mapping[str, Held]) -> set[str]:
         if stage not in found:
             found.add(stage)
             record = stages[stage].record if stage in stages else None
-            todo += record["result"]["hashed"].get("inputs", {}).values() if record else []
+            todo += record.inputs.values() if record else []
     return found
 
 
@@ -145,7 +143,9 @@ def usage(store: Store) -> dict[str, Any]:
     }
 
 
-def _sweep_row(name: str, ids: set[str], every: Mapping[str, set[str]], stages: Mapping[str, Held]) -> dict[str, Any]:
+def _sweep_row(
+    name: str, ids: set[str], every: Mapping[str, set[str]], stages: Mapping[str, StageFiles]
+) -> dict[str, Any]:
     others = set[str]().union(*(found for other, found in every.items() if other != name))
     there = ids & stages.keys()
     return {
@@ -165,13 +165,13 @@ def verify(store: Store) -> dict[str, Any]:
     broken: dict[str, list[str]] = {}
     for stage, one in stages.items():
         wrong = list(one.broken)
-        for name, said in one.record["result"]["outputs"].items() if one.record else ():
+        for name, said in one.record.outputs.items() if one.record else ():
             if any(text.startswith(f"{name} ") for text in wrong):
                 continue
             assert one.record is not None
-            sha256 = store.files.sha256(f"stages/{stage}/{one.record['provenance']['attempt']}/{name}")
-            if sha256 != said["sha256"]:
-                wrong.append(f"{name} has sha256 {sha256[:12]}…, its record says {said['sha256'][:12]}…")
+            sha256 = store.files.sha256(f"stages/{stage}/{one.record.attempt}/{name}")
+            if sha256 != said.sha256:
+                wrong.append(f"{name} has sha256 {sha256[:12]}…, its record says {said.sha256[:12]}…")
         if wrong:
             broken[stage] = wrong
     for name in store.files.names("sweeps"):
@@ -179,7 +179,7 @@ def verify(store: Store) -> dict[str, Any]:
             broken[f"sweeps/{name}"] = wrong
     live = store.leases("").live()
     half = [f"{i}/{a}" for i, one in stages.items() if i not in live for a in one.attempts]
-    checked = sum(len(one.record["result"]["outputs"]) for one in stages.values() if one.record)
+    checked = sum(len(one.record.outputs) for one in stages.values() if one.record)
     return {"store": store.url, "stages": len(stages), "outputs": checked, "broken": broken, "half_written": half}
 
 
@@ -189,8 +189,8 @@ def _torn(sweep: Sweep) -> list[str]:
     lines = sweep.lines().splitlines()
     try:
         if lines:
-            json.loads(lines[-1])["stages"]
-    except (ValueError, KeyError, TypeError):
+            SavedCell.model_validate_json(lines[-1])
+    except ValueError:
         wrong.append(f"line {len(lines)} of cells.jsonl, its last, is no cell")
     try:
         sweep.info()

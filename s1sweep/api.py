@@ -160,10 +160,12 @@ def refuse_failed(session: Session, again: str) -> None:
         return
     lines = [f"{len(session.failed)} stages failed, {len(session.blocked)} could not run because of them:"]
     for name, outcome in session.failed.items():
-        log = os.path.join(session.store.url, outcome.log) if outcome.log else "no log"
-        lines += [f"  {name}: {outcome.message}", f"    log: {log}"]
+        assert outcome.failure is not None
+        said = "\n    ".join(str(outcome.failure).splitlines())
+        log = session.store.where(outcome.failure.log) if outcome.failure.log else "no log"
+        lines += [f"  {name}: {said}", f"    log: {log}"]
     lines.append(f"Everything else is done. When it is mended: {again}")
-    raise SweepFailed("\n".join(lines), {name: outcome.message for name, outcome in session.failed.items()})
+    raise SweepFailed("\n".join(lines), {name: str(one.failure) for name, one in session.failed.items()})
 
 
 def is_search(outcome: Any) -> TypeGuard[Outcome]:

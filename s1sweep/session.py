@@ -26,7 +26,7 @@ from s1sweep.planning.axes import axes_of
 from s1sweep.policy import Capacity
 from s1sweep.queue.submission import Submissions
 from s1sweep.runtime.backend import Backend, InProcessBackend, check_capacity
-from s1sweep.runtime.job import Outcome
+from s1sweep.runtime.job import StageOutcome
 from s1sweep.runtime.scheduler import Scheduler
 from s1sweep.runtime.work import Watcher
 from s1sweep.sources.tasks import questions
@@ -35,8 +35,8 @@ from s1sweep.stages.resources import request
 from s1sweep.store import Store, Sweep
 from s1sweep.training.recipe import split_batch
 
-# Shows how a run goes on, given its plan, its store, the stages to run and how many seconds they will take.
-Show = Callable[[Plan, Store, Mapping[str, Stage], Mapping[str, float]], AbstractContextManager[Watcher]]
+# Shows how a run goes on, given its plan and the stages to run; it is told of the run's progress in every step.
+Show = Callable[[Plan, Mapping[str, Stage]], AbstractContextManager[Watcher]]
 
 
 def show_nothing(*_: Any) -> AbstractContextManager[Watcher]:
@@ -55,7 +55,7 @@ class Session:
     show: Show = show_nothing
     plan: Plan = field(default_factory=Plan)
     config: CellConfig | None = None
-    failed: dict[str, Outcome] = field(default_factory=dict)
+    failed: dict[str, StageOutcome] = field(default_factory=dict)
     blocked: set[str] = field(default_factory=set)
     executed: int = 0
 
@@ -256,10 +256,10 @@ class Session:
             if failure is not None and self.retry_failed and name not in self.failed:
                 self.store.clear_failure(name)
             elif failure is not None:
-                standing[name] = Outcome(name, False, failure["kind"], failure["message"], failure["log"])
+                standing[name] = StageOutcome(name, failure)
         if stages:
             took = self.expected()
-            with self.show(self.plan, self.store, stages, took) as watch:
+            with self.show(self.plan, stages) as watch:
                 scheduler = Scheduler(self.store, self._start_backend(), self.placement, watch, self._leases)
                 progress = scheduler.run(stages, standing, took)
             self.failed |= progress.failed
@@ -280,9 +280,9 @@ class Session:
         record = self.store.record(cell.stages["grade"])
         if record is None:
             stopped = [name for name in cell.stages.values() if name in self.failed]
-            why = f"{stopped[0]} failed: {self.failed[stopped[0]].message}" if stopped else "not run"
+            why = f"{stopped[0]} failed: {self.failed[stopped[0]].failure}" if stopped else "not run"
             return CellReturn(None, why, cell)
-        return CellReturn(float(record["result"]["summary"][objective]), None, cell)
+        return CellReturn(float(record.summary[objective]), None, cell)
 
 
 def _check_training(config: CellConfig) -> None:

@@ -28,7 +28,7 @@ def run(spec: Noop, inputs: Mapping[str, Path], out: Path, **_: Any) -> dict[str
     for path in inputs.values():
         assert (path / "out.txt").exists(), "an input must be finished"
     if spec.mode == "bug":
-        raise ValueError("a planted bug")
+        raise ValueError(spec.mark or "a planted bug")
     if spec.mode == "oom":
         raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB")
     if spec.mode == "die" or (spec.mode == "die_once" and not Path(spec.mark).exists()):

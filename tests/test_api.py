@@ -74,9 +74,10 @@ def test_mistakes_are_user_errors() -> None:
 
 
 @pytest.mark.slow
-def test_run_and_results_are_those_of_the_commands(root: Path) -> None:
+def test_run_and_results_are_those_of_the_commands(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     grid = [*GRID, "placement=inprocess", "tracking=none"]
     done = run(*grid, name="mine")
+    assert capsys.readouterr() == ("", ""), "the Python API prints nothing"
     assert (done.sweep, done.root, done.cells, done.reused) == ("mine", root, 4, 0) and done.executed > 0
     frame = results()
     assert frame.equals(done.results()) and len(frame) == 4

@@ -13,9 +13,9 @@ import pytest
 from s1sweep.planning import Stage
 from s1sweep.policy import Capacity
 from s1sweep.runtime.backend import Backend, InProcessBackend
-from s1sweep.runtime.job import Outcome
+from s1sweep.runtime.job import StageOutcome
 from s1sweep.runtime.scheduler import Progress, Scheduler
-from s1sweep.store import Store, same_result
+from s1sweep.store import Failure, Store, same_result
 from tests.helpers import ROOT, compose
 from tests.noop_stage import stage
 
@@ -39,7 +39,7 @@ def backend(request: pytest.FixtureRequest) -> Backend:
     return InProcessBackend(Capacity(cpus=1, engines=1))
 
 
-def go(root: Path, backend: Backend, *stages: Stage, standing: dict[str, Outcome] | None = None) -> Progress:
+def go(root: Path, backend: Backend, *stages: Stage, standing: dict[str, StageOutcome] | None = None) -> Progress:
     return Scheduler(Store(root), backend, PLACEMENT).run({s.id: s for s in stages}, standing or {})
 
 
@@ -63,14 +63,14 @@ def test_a_failure_blocks_only_what_needs_it(root: Path, backend: Backend) -> No
     progress = go(root, backend, *stages)
     assert (set(progress.done), set(progress.failed), progress.blocked) == ({a, c, e}, {b}, {d})
     failure = Store(root).failure(b)
-    assert failure and failure["kind"] == "bug" and failure["message"] == "ValueError: a planted bug"
-    log = (root / failure["log"]).read_text()
+    assert failure and failure.kind == "bug" and failure.message == "ValueError: a planted bug" and failure.log
+    log = (root / failure.log).read_text()
     assert "running b" in log and "Traceback" in log and "a planted bug" in log
 
 
 def test_a_standing_failure_is_not_tried_again(root: Path, backend: Backend) -> None:
     stages = diamond()
-    standing = {stages[1].id: Outcome(stages[1].id, False, "bug", "earlier")}
+    standing = {stages[1].id: StageOutcome(stages[1].id, Failure(kind="bug", message="earlier"))}
     progress = go(root, backend, *stages, standing=standing)
     assert set(progress.failed) == {stages[1].id} and progress.blocked == {stages[3].id}
 
@@ -81,7 +81,8 @@ def test_out_of_memory_is_tried_once_more_a_bug_is_not(root: Path, backend: Back
     attempts = {s.id: sum(p.is_dir() for p in Store(root).stage_dir(s.id).iterdir()) for s in (bug, oom)}
     assert attempts == {bug.id: 1, oom.id: 2}
     failure = Store(root).failure(oom.id)
-    assert failure and failure["kind"] == "out_of_memory"
+    assert failure and failure.kind == "out_of_memory" and failure.remedy
+    assert "20.00 GiB" in failure.message and str(failure).endswith(f"{failure.remedy}.")
 
 
 @pytest.mark.slow
@@ -90,7 +91,8 @@ def test_a_lost_worker_is_replaced(root: Path, ray_backend: Backend, tmp_path: P
     after = stage("after", once)
     progress = go(root, ray_backend, once, always, after)
     assert set(progress.done) == {once.id, after.id}
-    assert progress.failed[always.id].failure == "worker_lost"
+    (failed,) = progress.failed.values()
+    assert failed.stage_id == always.id and failed.failure and failed.failure.kind == "worker_lost"
     assert (tmp_path / "died").exists()
 
 

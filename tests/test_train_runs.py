@@ -122,7 +122,7 @@ def test_a_killed_rank_is_replaced_and_the_history_is_the_same(
     undisturbed = Store(tmp_path / "undisturbed").record(stage.id)
     record = Store(root).record(stage.id)
     assert record and undisturbed and record["result"] == undisturbed["result"]
-    assert int(record["provenance"]["cost"]["resumed_from"].removeprefix("step-")) >= killed[0]
+    assert int(record.cost["resumed_from"].removeprefix("step-")) >= killed[0]
     assert not (Store(root).stage_dir(stage.id) / CHECKPOINTS).exists()
 
 
@@ -156,17 +156,17 @@ def test_who_is_told_to_go_saves_and_goes_on_free_of_charge(
 
     def tell(progress: Progress) -> None:
         now = Store(root).progress(calm[1].id)
-        if now and now["done"] >= 2 and not told:
+        if now and now.done >= 2 and not told:
             for rank in ranks(ALONE):
                 rank.send_signal(signal.SIGTERM)
-                told.append(int(now["done"]))
+                told.append(int(now.done))
 
     # Not one retry is granted, and no step checkpoint asked for.
     where = ["placement.max_retries=0", "placement.checkpoint_every=null"]
     progress, stage = go(root, backend, *where, watch=tell)
     assert told and not progress.failed
     record = Store(root).record(stage.id)
-    assert record and record["provenance"]["cost"]["resumed_from"].startswith("step-")
+    assert record and record.cost["resumed_from"].startswith("step-")
     assert history(root, stage) == history(*calm)
 
 
@@ -176,16 +176,16 @@ def test_out_of_memory_is_tried_once_more_in_half_the_micro_batch(
     progress, stage = go(root, backend, kind="tests.oom_stage")
     assert not progress.failed
     record = Store(root).record(stage.id)
-    assert record and record["provenance"]["cost"]["micro_batch"] == 8
-    assert record["provenance"]["cost"]["halved_after_out_of_memory"]
+    assert record and record.cost["micro_batch"] == 8
+    assert record.cost["halved_after_out_of_memory"]
     for a, b in zip(history(*calm), history(root, stage), strict=True):
         assert b["loss"] == pytest.approx(a["loss"], rel=1e-4)
 
 
 def test_out_of_memory_again_says_what_to_do(root: Path, backend: Backend) -> None:
     progress, stage = go(root, backend, "train.batch_size=36", "placement.micro_batch=36", kind="tests.oom_stage")
-    assert progress.failed[stage.id].failure == "out_of_memory"
     attempts = [p for p in Store(root).stage_dir(stage.id).iterdir() if p.is_dir()]
     assert len(attempts) == 2
     failure = Store(root).failure(stage.id)
-    assert failure and "MemoryError" in failure["message"]
+    assert failure and failure.kind == "out_of_memory" and "MemoryError" in failure.message
+    assert progress.failed.keys() == {stage.id}

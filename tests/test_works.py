@@ -18,11 +18,10 @@ from s1sweep.policy import Capacity, Ledger, Node
 from s1sweep.runtime import fleet
 from s1sweep.runtime import scheduler as scheduling
 from s1sweep.runtime.backend import Backend, Handle, InProcessBackend
-from s1sweep.runtime.job import Job, Outcome
+from s1sweep.runtime.job import Job, StageOutcome
 from s1sweep.runtime.scheduler import Progress, Scheduler, Work
-from s1sweep.runtime.work import time_left
 from s1sweep.spec import Placement
-from s1sweep.store import Store, same_result
+from s1sweep.store import Failure, HowFar, Store, same_result
 from tests import noop_gpu
 from tests.helpers import ROOT, compose
 from tests.noop_stage import stage
@@ -50,15 +49,23 @@ def ran(mark: Path) -> list[str]:
     return mark.read_text().split() if mark.exists() else []
 
 
-def test_how_much_is_done_goes_by_what_stages_take_and_how_far_they_are() -> None:
-    progress = Progress({"long", "unknown"}, {"runs", "silent"}, ["done", "done too"], {}, {"blocked"})
-    expected = {"long": 30.0, "runs": 40.0, "silent": 9.0, "done": 10.0, "done too": 10.0, "blocked": 99.0}
-    assert progress.share(expected, {}) == 20 / 100
-    assert progress.share(expected, {"runs": {"done": 3, "total": 4}}) == 50 / 100
-    assert progress.share(expected, {"runs": {"done": 9, "total": 4}, "silent": {"done": 1, "total": 0}}) == 60 / 100
-    assert Progress().share({}, {}) == 1.0 and Progress({"a"}).share({}, {}) == 0.0
-    assert time_left(30.0, 0.25) == 90.0 and time_left(30.0, 1.0) == 0.0
-    assert time_left(30.0, 0.0) is None and time_left(30.0, 0.01) is None
+def test_time_left_goes_by_what_stages_take_and_how_far_they_are() -> None:
+    expected = {"long": 30.0, "runs": 40.0, "done": 10.0, "blocked": 99.0}
+    progress = Progress(expected, {"long"}, {"runs"}, ["done"], {}, {"blocked"})
+    assert progress.seconds_left(100.0) is None, "what was done by then may have taken any time"
+    progress.how_far["runs"] = HowFar(1, 4)
+    assert progress.seconds_left(105.0) == (30 + 30) * 5.0 / 10
+    progress.how_far["runs"] = HowFar(3, 4)
+    assert progress.seconds_left(115.0) == (30 + 10) * 15.0 / 30
+    assert Progress().seconds_left(1.0) is None
+
+
+def test_time_left_counts_nothing_that_an_earlier_run_has_done() -> None:
+    progress = Progress({"train": 100.0}, running={"train"}, resumed={"train": 0.6})
+    for now, done in ((50.0, 62), (60.0, 64)):
+        progress.how_far["train"] = HowFar(done, 100, began=60)
+        left = progress.seconds_left(now)
+    assert left == pytest.approx(36 * 10.0 / 2)
 
 
 @pytest.fixture
@@ -92,7 +99,7 @@ def test_a_failure_reaches_all_who_need_the_stage_and_nobody_else(one: Scheduler
 def test_a_failure_that_no_longer_stands_is_tried_again_for_all(one: Scheduler, tmp_path: Path) -> None:
     once = stage("once", mode="ok")
     below = stage("below", once)
-    one.add(work("a", once, below, standing={once.id: Outcome(once.id, False, "bug", "earlier")}))
+    one.add(work("a", once, below, standing={once.id: StageOutcome(once.id, Failure(kind="bug", message="earlier"))}))
     until(one, over(one, "a"))
     assert one.progress("a").blocked == {below.id}
     one.add(work("b", once))
@@ -190,12 +197,12 @@ class Lossy:
         self.given[self._at[job.id]] += 1
         return self._inside.submit(job)
 
-    def wait_any(self, handles: Sequence[Handle], timeout: float) -> list[tuple[Handle, list[Outcome]]]:
+    def wait_any(self, handles: Sequence[Handle], timeout: float) -> list[tuple[Handle, list[StageOutcome]]]:
         lost = next((h for h in handles if self._at[h] == self._bad), None)
         if lost is None:
             return self._inside.wait_any(handles, timeout)
         self._inside.cancel(lost)
-        return [(lost, [Outcome(lost.rpartition("#")[0], False, "worker_lost", "gone")])]
+        return [(lost, [StageOutcome(lost.rpartition("#")[0], Failure(kind="worker_lost", message="gone"))])]
 
     def cancel(self, handle: Handle) -> None:
         self._inside.cancel(handle)
@@ -249,7 +256,7 @@ def test_nodes_come_and_go(root: Path) -> None:
 class Mute(Lossy):
     """One that never tells the end of what it was given on the bad node."""
 
-    def wait_any(self, handles: Sequence[Handle], timeout: float) -> list[tuple[Handle, list[Outcome]]]:
+    def wait_any(self, handles: Sequence[Handle], timeout: float) -> list[tuple[Handle, list[StageOutcome]]]:
         return self._inside.wait_any([h for h in handles if self._at[h] != self._bad], timeout)
 
 
@@ -276,7 +283,7 @@ class Unshared(Lossy):
     def submit(self, job: Job, nodes: Sequence[str] = ()) -> Handle:
         return super().submit(replace(job, root=str(self._folder)) if nodes == (self._bad,) else job, nodes)
 
-    def wait_any(self, handles: Sequence[Handle], timeout: float) -> list[tuple[Handle, list[Outcome]]]:
+    def wait_any(self, handles: Sequence[Handle], timeout: float) -> list[tuple[Handle, list[StageOutcome]]]:
         return self._inside.wait_any(handles, timeout)
 
 
@@ -291,7 +298,7 @@ def test_a_node_that_has_another_folder_for_the_store_does_nothing_there(root: P
     failed = alone.add(work("b", stage("two"), here=HERE.model_copy(update={"max_retries": 0})))
     until(alone, lambda: failed.over)
     (outcome,) = failed.failed.values()
-    assert "is not the scheduler's store" in outcome.message and "placement.root" in outcome.message
+    assert "is not the scheduler's store" in str(outcome.failure) and "placement.root" in str(outcome.failure)
 
 
 # --- on Ray, with eight GPUs that are only numbers
@@ -399,8 +406,8 @@ def test_a_job_that_gets_no_further_is_cancelled_and_tried_again(root: Path, gpu
     progress = scheduler.add(work("a", once, always, here=quick))
     until(scheduler, lambda: progress.over)
     assert progress.done == [once.id]
-    assert progress.failed[always.id].failure == "hung" and "hang_after" in progress.failed[always.id].message
-    assert (failure := Store(root).failure(always.id)) and failure["kind"] == "hung"
+    assert (failure := Store(root).failure(always.id)) and failure.kind == "hung" and "hang_after" in failure.message
+    assert progress.failed.keys() == {always.id}
 
 
 @pytest.mark.long
@@ -426,7 +433,7 @@ def test_a_training_makes_way_at_a_checkpoint_and_loses_nothing(root: Path, tmp_
     try:
         scheduler = Scheduler(store, backend, config.placement)
         scheduler.add(Work("long", chain, config.placement, user="ann"))
-        until(scheduler, lambda: (store.progress(train) or {}).get("done", 0) >= 2, 240)
+        until(scheduler, lambda: (far := store.progress(train)) is not None and far.done >= 2, 240)
         urgent = stage("urgent")
         scheduler.add(work("urgent", urgent, here=config.placement, user="bob", priority=5))
         until(scheduler, over(scheduler, "urgent"), 240)
@@ -436,7 +443,7 @@ def test_a_training_makes_way_at_a_checkpoint_and_loses_nothing(root: Path, tmp_
         backend.close()
     record, undisturbed = store.record(train), calm.record(train)
     assert record and undisturbed and same_result(record, undisturbed)
-    assert record["provenance"]["cost"]["resumed_from"]
+    assert record.cost["resumed_from"]
 
 
 class Full:
@@ -458,12 +465,12 @@ class Cramped(InProcessBackend):
         super().__init__(capacity)
         self.disk = disk
 
-    def wait_any(self, handles: Sequence[Handle], timeout: float) -> list[tuple[Handle, list[Outcome]]]:
+    def wait_any(self, handles: Sequence[Handle], timeout: float) -> list[tuple[Handle, list[StageOutcome]]]:
         job = next((self._jobs[handle] for handle in handles if handle in self._jobs), None)
         if job is None or not self.disk.full or "bad" in job.id:
             return super().wait_any(handles, timeout)
         del self._jobs[job.id]
-        return [(job.id, [Outcome(task.id, False, "store", "no space") for task in job.tasks])]
+        return [(job.id, [StageOutcome(task.id, Failure(kind="store", message="no space")) for task in job.tasks])]
 
 
 @pytest.mark.parametrize("leased", [False, True])

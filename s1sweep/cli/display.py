@@ -15,8 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from s1sweep.planning import KINDS, Plan, Stage
-from s1sweep.runtime.work import Progress, Watcher, time_left
-from s1sweep.store import Store
+from s1sweep.runtime.work import Progress, Watcher
 
 _PLAIN_EVERY = 10.0  # seconds between plain lines while stages end
 _SILENT = 60.0  # and while none does
@@ -25,16 +24,13 @@ _SILENT = 60.0  # and while none does
 class Display:
     """Shows a `Progress` as it changes."""
 
-    def __init__(self, plan: Plan, store: Store, stages: Mapping[str, Stage], expected: Mapping[str, float]) -> None:
-        """`expected` is how many seconds stages will take, as far as is known."""
-        self._plan, self._store, self._stages, self._expected = plan, store, stages, expected
+    def __init__(self, plan: Plan, stages: Mapping[str, Stage]) -> None:
+        self._plan, self._stages = plan, stages
         self._started = time.monotonic()
         self._console = Console(stderr=True)
         self._live = Live(console=self._console, refresh_per_second=4, transient=True) if sys.stderr.isatty() else None
         self._said = -_PLAIN_EVERY
         self._last_done = -1
-        self._how_far: dict[str, dict[str, Any]] = {}  # what running stages last said of themselves
-        self._tokens: dict[str, float] = {}
         self._rate = 0.0
         self._rate_at = (time.monotonic(), 0.0)
 
@@ -59,10 +55,8 @@ class Display:
             print(self._line(progress), file=sys.stderr, flush=True)
 
     def _measure(self, progress: Progress) -> None:
-        """Tokens per second over the last seconds, from what running attempts say of themselves."""
-        self._how_far = {name: said for name in progress.running if (said := self._store.progress(name))}
-        self._tokens |= {name: said["tokens"] for name, said in self._how_far.items() if "tokens" in said}
-        at, total = time.monotonic(), sum(self._tokens.values())
+        """Tokens per second over the last seconds."""
+        at, total = time.monotonic(), progress.made
         before, old = self._rate_at
         if at - before >= 3:
             self._rate, self._rate_at = max(0.0, (total - old) / (at - before)), (at, total)
@@ -72,11 +66,10 @@ class Display:
         missing = set(self._stages) - done
         cells = sum(cell.stages["grade"] not in missing for cell in self._plan.cells)
         elapsed = time.monotonic() - self._started
-        share = progress.share(self._expected, self._how_far)
         return {
             "cells": cells,
             "elapsed": elapsed,
-            "left": time_left(elapsed, share),
+            "left": progress.seconds_left(time.monotonic()),
             "running": Counter(self._stages[name].kind for name in progress.running),
         }
 

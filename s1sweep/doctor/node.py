@@ -15,6 +15,7 @@ from s1sweep.runtime.job import Job, Task
 from s1sweep.spec import Spec
 from s1sweep.stages.resources import Request, Resources
 from s1sweep.store import Store
+from s1sweep.store.attempts import attempt_name
 
 SECONDS = 60.0  # for all nodes to start a process and import s1sweep
 
@@ -38,7 +39,7 @@ def refusals(backend: Backend, folder: Path) -> list[str]:
     store = Store(folder)
     jobs = {}
     for node in backend.nodes():
-        task = Task(f"probe-{node.name}", __name__, Probe(), {}, {})
+        task = Task(f"probe-{node.name}", __name__, Probe(), {}, {}, attempt_name())
         job = Job(task.id, __name__, (task,), Request(0.0), Resources(), store.url, store.identity())
         jobs[backend.submit(job, (node.name,))] = node.name
     found: list[str] = []
@@ -46,5 +47,5 @@ def refusals(backend: Backend, folder: Path) -> list[str]:
     while jobs and time.monotonic() < end:
         for handle, outcomes in backend.wait_any(list(jobs), end - time.monotonic()):
             name = jobs.pop(handle)
-            found += [f"{name}: {outcome.message}" for outcome in outcomes if not outcome.ok]
+            found += [f"{name}: {outcome.failure}" for outcome in outcomes if not outcome.ok]
     return found + [f"{name} did not answer within {SECONDS:g} s" for name in jobs.values()]

@@ -13,7 +13,6 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
-from typing import Any
 
 from s1sweep.errors import StoreUnavailable, UserError
 from s1sweep.planning import Stage
@@ -22,7 +21,7 @@ from s1sweep.queue.code import place
 from s1sweep.queue.feasible import credentials
 from s1sweep.queue.submission import Standing, State, Submission, Submissions
 from s1sweep.runtime.backend import Backend
-from s1sweep.runtime.job import Outcome
+from s1sweep.runtime.job import StageOutcome
 from s1sweep.runtime.scheduler import Scheduler, Work
 from s1sweep.spec import Placement
 from s1sweep.store import Store
@@ -58,7 +57,6 @@ class Service:
         self._said: dict[str, State] = {}
         self._mirrors: dict[str, subprocess.Popen[bytes]] = {}
         self._due: dict[str, float] = {}
-        self._how_far: dict[str, dict[str, Any]] = {}  # what running stages last said of themselves
         self._tokens = (time.monotonic(), 0.0, 0.0)  # when, how many, how many a second
         # What a service that was killed held at its last beat: its jobs went with it.
         self._fell: dict[str, list[float]] = (self._queue.last_word(self._cluster) or {}).get("held", {})
@@ -143,7 +141,7 @@ class Service:
             id=submission.id,
             stages=stages,
             placement=submission.placement,
-            standing={n: Outcome(n, False, f["kind"], f["message"], f["log"]) for n, f in failures.items()},
+            standing={name: StageOutcome(name, failure) for name, failure in failures.items()},
             user=submission.user,
             priority=standing.priority,
             submitted=submission.submitted,
@@ -155,7 +153,7 @@ class Service:
         self._active[submission.id], self._standing[submission.id] = submission, standing
         used, lost = self._fell.pop(submission.id, (0.0, 0.0))
         used, lost = state.gpu_seconds + used, state.lost_seconds + lost
-        self._before[submission.id] = replace(state, began=time.time(), gpu_seconds=used, lost_seconds=lost)
+        self._before[submission.id] = replace(state, gpu_seconds=used, lost_seconds=lost)
         self._say(f"{submission.id}: {len(stages)} of {len(submission.stages)} stages to run, for {submission.user}")
         self._tell(submission.id)
 
@@ -193,18 +191,18 @@ class Service:
         progress, name = self._scheduler.progress(submission.id), submission.id
         open_ = len(progress.waiting) + len(progress.running) + len(progress.failed) + len(progress.blocked)
         paused, before = self._standing[name].paused, self._before[name]
+        left = progress.seconds_left(time.monotonic()) if progress.running else None
         return State(
             phase="paused" if paused and not progress.running else "running" if progress.running else "queued",
             waiting=len(progress.waiting),
             running=tuple(sorted(progress.running)),
             done=len(submission.stages) - open_,
-            failed={stage: outcome.message for stage, outcome in sorted(progress.failed.items())},
+            failed={stage: str(outcome.failure) for stage, outcome in sorted(progress.failed.items())},
             blocked=len(progress.blocked),
             gpu_seconds=round(before.gpu_seconds + self._scheduler.spent[name], 3),
             lost_seconds=round(before.lost_seconds + self._scheduler.lost[name], 3),
             why=self._scheduler.why(name),
-            began=before.began,
-            share=round(progress.share(submission.expected, self._how_far), 3),
+            seconds_left=None if left is None else round(left),
         )
 
     def _tell(self, name: str) -> None:
@@ -233,12 +231,9 @@ class Service:
         )
 
     def _rate(self) -> float:
-        """Tokens a second over the last few, by what running stages say."""
+        """Tokens a second over the last few."""
         then, before, rate = self._tokens
-        running: set[str] = set().union(*(self._scheduler.progress(name).running for name in self._active))
-        self._how_far = {name: said for name in running if (said := self._store.progress(name))}
-        total = sum(said.get("tokens", 0) for said in self._how_far.values())
-        now = time.monotonic()
+        total, now = self._scheduler.made, time.monotonic()
         if now - then >= 3:
             rate = max(0.0, total - before) / (now - then)
             self._tokens = (now, total, rate)

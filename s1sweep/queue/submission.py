@@ -103,9 +103,9 @@ class Standing:
 @dataclass(frozen=True)
 class State:
     """What the service says of a submission, in numbers of stages. `done` counts those that were there before;
-    `failed` has a message for each, `why` says for each waiting job what it waits for, `by` who cancelled. It was
-    taken up at `began`, and `share` of what was to do then is done, in expected seconds. Of its GPU-seconds,
-    `lost_seconds` came to nothing: attempts that did not end well, from what they had saved.
+    `failed` has a message for each, `why` says for each waiting job what it waits for, `by` who cancelled.
+    `seconds_left`, counted from `at`, is None where too little is done to tell. Of its GPU-seconds, `lost_seconds` came
+    to nothing: attempts that did not end well, from what they had saved.
     """
 
     phase: Phase = "queued"
@@ -119,8 +119,7 @@ class State:
     lost_seconds: float = 0.0
     why: Mapping[str, str] = field(default_factory=dict)
     by: str | None = None
-    began: float = 0.0
-    share: float = 0.0
+    seconds_left: float | None = None
 
     @property
     def over(self) -> bool:
@@ -213,7 +212,7 @@ class Submissions:
         data = self._files.read(f"{QUEUE}/{submission.id}/state.json")
         if data is None:
             return State()
-        said = json.loads(data)
+        said = {name: value for name, value in json.loads(data).items() if name in State.__dataclass_fields__}
         return State(**{**said, "running": tuple(said["running"])})
 
     def publish(self, name: str, lines: Sequence[str]) -> None:

@@ -12,8 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from s1sweep.queue.submission import SILENT, Submission, Submissions
-from s1sweep.runtime.work import time_left
 from s1sweep.store import LOG, Store
+from s1sweep.store.attempts import one_line
 
 
 def gather(store: Store, everything: bool = False) -> dict[str, Any]:
@@ -44,7 +44,8 @@ def row(queue: Submissions, submission: Submission, now: float) -> dict[str, Any
         phase = "cancelled"
     elif phase == "queued" and standing.paused:
         phase = "paused"
-    left = time_left(now - state.began, state.share) if phase == "running" else None
+    left = state.seconds_left if phase == "running" else None
+    left = None if left is None else max(0.0, left - (now - state.at))
     return {
         "id": submission.id,
         "sweep": submission.sweep,
@@ -92,7 +93,7 @@ def table(found: Mapping[str, Any]) -> RenderableType:
             waits = [f"  {r['sweep']}: {job}: {why}" for job, why in list(r["why"].items())[:3]]
             more = len(r["why"]) - 3
             parts += [Text(line) for line in waits + ([f"  ... and {more} more"] if more > 0 else [])]
-        parts += [Text(f"  {r['sweep']}: failed {name}: {said}") for name, said in r["failed"].items()]
+        parts += [Text(f"  {r['sweep']}: failed {name}: {one_line(said)}") for name, said in r["failed"].items()]
     parts += [Text(line) for line in found["unreadable"]]
     return Group(*parts)
 

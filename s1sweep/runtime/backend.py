@@ -8,11 +8,12 @@ from typing import Any, Protocol
 
 from s1sweep.errors import SweepFailed, UserError
 from s1sweep.policy import Capacity, Node
-from s1sweep.runtime.job import FailureKind, Job, Outcome
+from s1sweep.runtime.job import Job, StageOutcome
 from s1sweep.runtime.worker import execute
 from s1sweep.stages.contract import RankFunction
 from s1sweep.stages.preemption import heeding, mind
 from s1sweep.stages.resources import Resources
+from s1sweep.store import Failure, FailureKind
 
 Handle = str
 
@@ -36,7 +37,7 @@ class Backend(Protocol):
         """Start a job, a bundle on each of these nodes; with none named, where there is room."""
         ...
 
-    def wait_any(self, handles: Sequence[Handle], timeout: float) -> list[tuple[Handle, list[Outcome]]]:
+    def wait_any(self, handles: Sequence[Handle], timeout: float) -> list[tuple[Handle, list[StageOutcome]]]:
         """Jobs that ended, at least one unless `timeout` seconds pass. A lost worker is an outcome of its stages."""
         ...
 
@@ -49,9 +50,9 @@ class Backend(Protocol):
         ...
 
 
-def lost(job: Job, message: str, failure: FailureKind = "worker_lost") -> list[Outcome]:
+def lost(job: Job, message: str, kind: FailureKind = "worker_lost") -> list[StageOutcome]:
     """Outcomes of a job whose worker went away without a word."""
-    return [Outcome(task.id, False, failure, message) for task in job.tasks]
+    return [StageOutcome(task.id, Failure(kind=kind, message=message)) for task in job.tasks]
 
 
 def check_capacity(capacity: Capacity, cpus: float, gpus: float) -> None:
@@ -95,7 +96,7 @@ class InProcessBackend:
         self._jobs[job.id] = job
         return job.id
 
-    def wait_any(self, handles: Sequence[Handle], timeout: float) -> list[tuple[Handle, list[Outcome]]]:
+    def wait_any(self, handles: Sequence[Handle], timeout: float) -> list[tuple[Handle, list[StageOutcome]]]:
         for handle in handles:
             if handle in self._jobs:
                 return [(handle, execute(self._jobs.pop(handle), launch_here, own_process=False))]

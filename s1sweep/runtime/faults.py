@@ -1,16 +1,11 @@
-"""What follows from a failure, by its class, and when a job is taken for hung.
-
-Plain counts and times; knows no backend and no stage's content.
-"""
+"""What follows from a failure, by its class. Plain counts; knows no backend and no stage's content."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable
 
-from s1sweep.runtime.job import Outcome
+from s1sweep.store import FailureKind
 
 # What to change where even half the micro-batch, or a second try, was too much.
 MEMORY = {
@@ -33,18 +28,18 @@ class Retries:
         self._saved: dict[str, int] = {}  # the step that a preempted stage would go on from
         self.halved: set[str] = set()  # stages that ran out of memory once
 
-    def again(self, outcome: Outcome, max_retries: int) -> bool:
-        name = outcome.stage_id
-        if outcome.failure == "out_of_memory":
+    def again(self, name: str, failure: FailureKind, max_retries: int) -> bool:
+        """Whether a stage that failed so is tried again."""
+        if failure == "out_of_memory":
             first = name not in self.halved
             self.halved.add(name)
             return first
-        if outcome.failure == "preempted":
+        if failure == "preempted":
             before, now = self._saved.get(name, 0), self._saved_step(name)
             self._saved[name] = now
             if now > before:
                 return True
-        if outcome.failure in ("preempted", "worker_lost", "hung", "store"):
+        if failure in ("preempted", "worker_lost", "hung", "store"):
             self._tries[name] += 1
             return self._tries[name] <= max_retries
         return False
@@ -53,22 +48,3 @@ class Retries:
         self._tries.pop(name, None)
         self._saved.pop(name, None)
         self.halved.discard(name)
-
-
-@dataclass
-class Watchdog:
-    """When jobs last got further, by what they say of themselves."""
-
-    _last: dict[str, tuple[Mapping[str, Any] | None, float]] = field(default_factory=dict)
-
-    def silent(self, job: str, said: Mapping[str, Any] | None, now: float) -> float:
-        """Seconds since a job said something new; it is told at every look."""
-        news = {name: value for name, value in said.items() if name != "time"} if said is not None else None
-        before = self._last.get(job)
-        if before is None or before[0] != news:
-            self._last[job] = (news, now)
-            return 0.0
-        return now - before[1]
-
-    def ended(self, job: str) -> None:
-        self._last.pop(job, None)

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
+from s1sweep.policy import Request
 from s1sweep.spec import Spec
-from s1sweep.stages.resources import Request, Resources
-
-FailureKind = Literal["bug", "out_of_memory", "worker_lost", "hung", "preempted", "cancelled", "store"]
+from s1sweep.stages.resources import Resources
+from s1sweep.store import Failure
 
 
 @dataclass(frozen=True)
 class Task:
-    """One stage to run. `inputs` maps names to the ids of finished stages."""
+    """One attempt at a stage, by the name that its files will have. `inputs` maps names to ids of finished stages."""
 
     id: str
     kind: str
     spec: Spec
     hashed: Mapping[str, Any]
     inputs: Mapping[str, str]
+    attempt: str
 
 
 @dataclass(frozen=True)
@@ -42,11 +43,12 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """How one stage of a job ended. A failure names its kind, a message and the log."""
+class StageOutcome:
+    """How one stage of a job ended: well, or with a failure."""
 
     stage_id: str
-    ok: bool
-    failure: FailureKind | None = None
-    message: str = ""
-    log: str | None = None
+    failure: Failure | None = None
+
+    @property
+    def ok(self) -> bool:
+        return self.failure is None

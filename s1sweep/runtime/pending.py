@@ -17,6 +17,7 @@ from s1sweep.runtime.job import Job, Task
 from s1sweep.runtime.work import Union, Work
 from s1sweep.spec import TrainStage
 from s1sweep.stages.resources import Request, Resources, request, resources
+from s1sweep.store.attempts import attempt_name
 
 # What has begun is finished first, so that results come early and the engine runs beside the training.
 RANK = {"decode": 0, "pool": 1, "curate": 1, "select": 1, "train": 2, "grade": 3}
@@ -41,6 +42,7 @@ class Group:
     key: Key
     stages: dict[str, Stage] = field(default_factory=dict)
     shard: tuple[int, int] | None = None
+    session: str | None = None  # what the attempts of its shards are named after
 
     @property
     def kind(self) -> str:
@@ -51,7 +53,8 @@ class Group:
         return self.key[5]
 
     def job(self, root: str, store: str) -> Job:
-        tasks = tuple(Task(s.id, s.kind, s.spec, s.hashed, s.inputs) for s in self.stages.values())
+        name = attempt_name(self.shard, self.session)
+        tasks = tuple(Task(s.id, s.kind, s.spec, s.hashed, s.inputs, name) for s in self.stages.values())
         _, _, asked, may, code, _ = self.key
         return Job(self.id, self.kind, tasks, asked, replace(may, shard=self.shard), root, store, code)
 
@@ -68,8 +71,8 @@ class Pending:
         self._open: dict[Key, Group] = {}  # groups that take more stages
         self._resources: dict[str, Resources] = {}
         self._count = 0
-        self._shards: dict[str, list[Group]] = {}  # by the stage: shards of its session that are not through
-        self._whole: set[str] = set()  # stages whose shards are through
+        self._shards: dict[str, list[Group]] = {}  # by the stage: shards of its session that have not ended
+        self._whole: set[str] = set()  # stages whose shards have ended
 
     def put(self, names: Iterable[str]) -> None:
         """Stages wait, or wait with others than before."""
@@ -118,7 +121,15 @@ class Pending:
         self.groups[shard.id] = shard
         self._enqueue(shard)
 
-    def through(self, shard: Group) -> list[str]:
+    def sharded(self, name: str) -> bool:
+        """Whether the shards of a stage's session have ended, so that little is left for the session itself."""
+        return name in self._whole
+
+    def shards_left(self, name: str) -> int:
+        """How many shards of a stage's session wait or run."""
+        return len(self._shards.get(name, ()))
+
+    def shard_ended(self, shard: Group) -> list[str]:
         """A shard ended, however it did. After the last one, the stages of the session, which then runs itself and
         decodes what a lost or failed shard left out.
         """
@@ -145,7 +156,10 @@ class Pending:
             if shards < 2 or group.shard is not None or not self._whole.isdisjoint(group.stages):
                 continue
             self._drop(group)
-            parts = [Group(f"{group.id}.{i}", group.key, dict(group.stages), (i, shards)) for i in range(shards)]
+            session = attempt_name()
+            parts = [
+                Group(f"{group.id}.{i}", group.key, dict(group.stages), (i, shards), session) for i in range(shards)
+            ]
             for name in group.stages:
                 self._shards[name] = list(parts)
                 found.append(name)

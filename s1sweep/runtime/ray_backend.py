@@ -24,7 +24,7 @@ import psutil
 
 from s1sweep.policy import Capacity, Node
 from s1sweep.runtime.backend import ClusterLost, Handle, launch_here, lost
-from s1sweep.runtime.job import Job, Outcome
+from s1sweep.runtime.job import Job, StageOutcome
 from s1sweep.runtime.worker import classify, execute, log_to
 from s1sweep.spec import Placement
 from s1sweep.stages import preemption
@@ -191,7 +191,7 @@ class RayBackend:
         return job.id
 
     @_whole
-    def wait_any(self, handles: Sequence[Handle], timeout: float) -> list[tuple[Handle, list[Outcome]]]:
+    def wait_any(self, handles: Sequence[Handle], timeout: float) -> list[tuple[Handle, list[StageOutcome]]]:
         refs = {self._jobs[h][1]: h for h in handles if h in self._jobs}
         if not refs:
             return []
@@ -200,7 +200,7 @@ class RayBackend:
             ready, _ = self._ray.wait(list(refs), num_returns=len(refs), timeout=0)
         return [(refs[ref], self._collect(refs[ref])) for ref in ready]
 
-    def _collect(self, handle: Handle) -> list[Outcome]:
+    def _collect(self, handle: Handle) -> list[StageOutcome]:
         job, ref = self._jobs.pop(handle)
         place, actor = self._busy.pop(handle, (None, None))
         try:
@@ -299,14 +299,14 @@ def _ranked(job: Job) -> bool:
     return job.kind == "train" and (job.resources.train_workers > 1 or job.resources.train_strategy != "ddp")
 
 
-def _execute(job: Job) -> list[Outcome]:
+def _execute(job: Job) -> list[StageOutcome]:
     return execute(job, launch_ranks if _ranked(job) else launch_here, own_process=True)
 
 
 class _DecodeWorker:
     """A process that decodes; its engine stays warm between jobs."""
 
-    def execute(self, job: Job) -> list[Outcome]:
+    def execute(self, job: Job) -> list[StageOutcome]:
         return execute(job, launch_here, own_process=True)
 
 

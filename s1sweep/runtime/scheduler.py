@@ -10,64 +10,31 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any
+from dataclasses import replace
 
 from s1sweep.errors import StoreUnavailable
 from s1sweep.planning import Stage
 from s1sweep.policy import Actions, Ledger, Rules, Running, decide
 from s1sweep.runtime.backend import Backend, Handle
-from s1sweep.runtime.faults import MEMORY, Retries, Watchdog
+from s1sweep.runtime.faults import MEMORY, Retries
 from s1sweep.runtime.fleet import Fleet
-from s1sweep.runtime.job import FailureKind, Outcome
+from s1sweep.runtime.job import StageOutcome
+from s1sweep.runtime.live import EndedJob, LiveJob
 from s1sweep.runtime.pending import RANK, Group, Pending, preemptible
+from s1sweep.runtime.watch import Watch
 from s1sweep.runtime.work import Progress, Union, Watcher, Work
 from s1sweep.spec import Placement
 from s1sweep.stages.preemption import STOP
 from s1sweep.stages.resources import request, resources
-from s1sweep.store import Store
+from s1sweep.store import Failure, Store
 from s1sweep.store.leases import Leases
 
 __all__ = ["RANK", "Progress", "Scheduler", "Work", "request", "resources"]
 
 ELSEWHERE = 2.0  # seconds between looks at what other clusters do, and at which nodes there are
-LOOK = 5.0  # seconds between looks at how far running jobs are
+LOOK = 2.0  # seconds between looks at how far running jobs are
+LOOK_EACH = 0.002  # and for each stage that runs, as there is a file to read of each
 STUCK = 30.0  # seconds in which nothing of a local run can start, until it is given up
-WATCHED = ("train", "decode")  # say from the start how far they are; others are judged once they have said something
-
-
-@dataclass
-class _Live:
-    """A job that runs, and the work that it counts for. `before` is what an earlier attempt had said of itself;
-    `stopping`: it was asked to make way.
-    """
-
-    group: Group
-    handle: Handle
-    work: str
-    saved_step: int
-    before: Mapping[str, Any] | None = None
-    stopping: bool = False
-
-    @property
-    def first(self) -> str:
-        return next(iter(self.group.stages))
-
-
-@dataclass
-class _Came:
-    """A job that ended, until all that follows from it is in the store: then StoreUnavailable loses nothing."""
-
-    live: _Live
-    outcomes: list[Outcome]
-    ready: list[str] = field(default_factory=list)
-    lost: bool = field(init=False)
-    failed: bool = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.lost = any(outcome.failure in ("worker_lost", "hung") for outcome in self.outcomes)
-        self.failed = not all(outcome.ok for outcome in self.outcomes)
 
 
 class Scheduler:
@@ -92,10 +59,10 @@ class Scheduler:
         self._union = Union()
         self._retries = Retries(store.saved_step)
         self._pending = Pending(self._union, store.root, self._retries.halved)
-        self._live: dict[Handle, _Live] = {}
-        self._came: list[_Came] = []
+        self._live: dict[Handle, LiveJob] = {}
+        self._ended_jobs: list[EndedJob] = []
         self._elsewhere: set[str] = set()  # stages that another cluster is at work on
-        self._watchdog = Watchdog()
+        self._jobs = Watch(self._pending, visible="://" not in store.url)
         now = time.monotonic()
         self._looks: list[tuple[Callable[[], None], float]] = [
             (self._look_elsewhere, ELSEWHERE),
@@ -107,6 +74,8 @@ class Scheduler:
         self.fleet = Fleet(backend)
         self.spent: defaultdict[str, float] = defaultdict(float)  # GPU-seconds of ended jobs by work
         self.lost: defaultdict[str, float] = defaultdict(float)  # those of them that came to nothing
+        self.made = 0.0  # tokens that its jobs have made
+        self._made: defaultdict[str, float] = defaultdict(float)  # tokens of ended jobs, by work
 
     # --- works
 
@@ -172,7 +141,10 @@ class Scheduler:
         return found
 
     def run(
-        self, stages: Mapping[str, Stage], standing: Mapping[str, Outcome], expected: Mapping[str, float] | None = None
+        self,
+        stages: Mapping[str, Stage],
+        standing: Mapping[str, StageOutcome],
+        expected: Mapping[str, float] | None = None,
     ) -> Progress:
         """Run the stages of one work (as of `Work`), inputs first, until nothing more can run. On an interrupt the
         running jobs are cancelled and the interrupt goes on.
@@ -207,7 +179,7 @@ class Scheduler:
         """
         self._collect()
         for i, (look, every) in enumerate(self._looks):
-            if time.monotonic() - self._looked[i] >= every:
+            if time.monotonic() - self._looked[i] >= max(every, LOOK_EACH * len(self._jobs)):
                 self._looked[i] = time.monotonic()
                 look()
         started = self._start()
@@ -218,7 +190,7 @@ class Scheduler:
                 time.sleep(min(timeout, ELSEWHERE / 4))
             return started
         ended = self._backend.wait_any(list(self._live), timeout)
-        self._came += [_Came(self._live[handle], outcomes) for handle, outcomes in ended]
+        self._ended_jobs += [EndedJob(self._live[handle], outcomes) for handle, outcomes in ended]
         self._collect()
         return started or bool(ended)
 
@@ -244,19 +216,18 @@ class Scheduler:
             if claimed:
                 self._union.move(group.stages, "running")
                 self._clear(group)
-                first = next(iter(group.stages))
-                saved = self._store.saved_step(first) if waiting.preemptible else 0
-                before = self._store.progress(first)
-                handle = self._backend.submit(
-                    group.job(self._store.url, identity), nodes if len(cluster.nodes) > 1 else ()
-                )
-                self._live[handle] = _Live(group, handle, self._pending.best(group).id, saved, before)
+                saved = self._store.saved_step(next(iter(group.stages))) if waiting.preemptible else 0
+                job = group.job(self._store.url, identity)
+                attempts = {task.id: self._store.stage_dir(task.id) / task.attempt for task in job.tasks}
+                handle = self._backend.submit(job, nodes if len(cluster.nodes) > 1 else ())
+                self._live[handle] = LiveJob(group, handle, self._pending.best(group).id, saved)
+                self._jobs.started(group, attempts, time.monotonic())
                 cluster.start(Running(waiting, nodes, now))
         for name, _ in self._actions.preempt:
             self._make_way(next(live for live in self._live.values() if live.group.id == name))
         return bool(self._actions.start)
 
-    def _make_way(self, live: _Live) -> None:
+    def _make_way(self, live: LiveJob) -> None:
         """A training stops at a checkpoint that it saves now; a decoding at once, since its traces are kept."""
         if live.group.kind == "decode" or "://" in self._store.url:  # no worker would see a file in our cache
             self._cancel(live)
@@ -272,7 +243,7 @@ class Scheduler:
             for name in group.stages:
                 (self._store.stage_dir(name) / STOP).unlink(missing_ok=True)
 
-    def _cancel(self, live: _Live) -> None:
+    def _cancel(self, live: LiveJob) -> None:
         """Stop a job at once. What somebody needs of it waits again."""
         self._backend.cancel(live.handle)
         self._ended(live, lost=True)
@@ -303,12 +274,12 @@ class Scheduler:
 
     # --- how jobs end
 
-    def _ended(self, live: _Live, lost: bool) -> Running:
+    def _ended(self, live: LiveJob, lost: bool) -> Running:
         """A job holds nothing any more. If `lost`, what it did since it last saved is gone. The leases of a shard are
         those of its session, which goes on.
         """
         del self._live[live.handle]
-        self._watchdog.ended(live.group.id)
+        self._made[live.work] += self._jobs.ended(live.group.id)
         run, now = self.fleet.cluster.end(live.group.id), time.time()
         used = self._width(run) * (now - run.started)
         self._ledger.charge(run.job.user, used, now)
@@ -320,38 +291,38 @@ class Scheduler:
         return run
 
     def _collect(self) -> None:
-        while self._came:
-            came = self._came[0]
-            while came.outcomes and came.live.group.shard is None:
-                came.ready += self._conclude(came.live, came.outcomes[0])
-                del came.outcomes[0]
-            if came.live.handle in self._live:
-                self.fleet.ended(self._ended(came.live, came.failed), came.lost)
-            if came.live.group.shard is not None:
-                self._wait_again(self._pending.through(came.live.group))
-            del self._came[0]
-            self._put(came.ready)
+        while self._ended_jobs:
+            ended = self._ended_jobs[0]
+            while ended.outcomes and ended.live.group.shard is None:
+                ended.ready += self._conclude(ended.live, ended.outcomes[0])
+                del ended.outcomes[0]
+            if ended.live.handle in self._live:
+                self.fleet.ended(self._ended(ended.live, ended.failed), ended.lost)
+            if ended.live.group.shard is not None:
+                self._wait_again(self._pending.shard_ended(ended.live.group))
+            del self._ended_jobs[0]
+            self._put(ended.ready)
 
-    def _conclude(self, live: _Live, outcome: Outcome) -> list[str]:
+    def _conclude(self, live: LiveJob, outcome: StageOutcome) -> list[str]:
         """What follows from a stage's end. Returns the stages that are ready by it."""
-        name = outcome.stage_id
+        name, failure = outcome.stage_id, outcome.failure
         if name not in self._union:
             return []
-        if outcome.ok or self._store.record(name) is not None:
+        if failure is None or self._store.record(name) is not None:
             # A lost worker may have published before it went.
             return self._union.done(name)
-        if outcome.failure == "store":
+        if failure.kind == "store":
             self._store.files.replace("schedulers/probe", bytes(1 << 16))  # no try is spent on a disk that is full
-        asked = live.stopping and outcome.failure == "preempted"
-        if asked or self._retries.again(outcome, self._union.claimant(name).placement.max_retries):
+        asked = live.stopping and failure.kind == "preempted"
+        if asked or self._retries.again(name, failure.kind, self._union.claimant(name).placement.max_retries):
             self._union.move([name], "waiting")
+            self._union.undo(name)
             return [name]
-        if outcome.failure == "out_of_memory":
-            what = MEMORY.get(live.group.kind, "Use a machine with more memory")
-            outcome = replace(outcome, message=f"{outcome.message.rstrip('.')}. {what}.")
-        log = Path(outcome.log) if outcome.log else None
-        self._store.mark_failed(name, outcome.failure or "bug", outcome.message, log)
-        self._union.fail(outcome)
+        if failure.kind == "out_of_memory":
+            remedy = MEMORY.get(live.group.kind, "Use a machine with more memory")
+            failure = failure.model_copy(update={"remedy": remedy})
+        self._store.mark_failed(name, failure)
+        self._union.fail(StageOutcome(name, failure))
         return []
 
     # --- looking around
@@ -367,7 +338,7 @@ class Scheduler:
         self._leases.drop(taken)
         self._elsewhere.update(group.stages.keys() - taken)
         if group.shard is not None:
-            self._wait_again(self._pending.through(group))
+            self._wait_again(self._pending.shard_ended(group))
             return False
         ready = [name for name in group.stages if name not in done]
         for name in done:
@@ -385,37 +356,46 @@ class Scheduler:
             if self._store.record(name) is not None:
                 self._put(self._union.done(name))
             elif self._union[name].ready and failure is not None:
-                self._union.fail(Outcome(name, False, failure["kind"], failure["message"], failure["log"]))
+                self._union.fail(StageOutcome(name, failure))
             elif self._union[name].ready:
                 self._put([name])
+
+    def _tell(self) -> None:
+        """How far stages are, and what was made so far, for all who look at a work's progress."""
+        for name, far in self._jobs.how_far().items():
+            self._union.tell(name, far)
+        made = self._made.copy()
+        for live in self._live.values():
+            made[live.work] += self._jobs.tokens(live.group.id)
+        for work, progress in self._union.progress.items():
+            progress.made = made[work]
+        self.made = sum(made.values())
 
     def _look_at_nodes(self) -> None:
         """See which nodes are there, and give up what runs on one that is not."""
         self.fleet.look()
         stranded = {run.job.id for run in self.fleet.stranded()}
         for live in [live for live in self._live.values() if live.group.id in stranded]:
-            self._give_up(live, "worker_lost", "its node is gone")
+            self._give_up(live, Failure(kind="worker_lost", message="its node is gone"))
         self._collect()
 
     def _look_at_jobs(self) -> None:
-        """Note what was saved, and cancel what has not got further for too long."""
+        """Note how far jobs are and what was saved, and cancel what has not got further for too long."""
         cluster, now = self.fleet.cluster, time.time()
+        silent = self._jobs.look(time.monotonic())
+        self._tell()
         for live in list(self._live.values()):
             run = cluster.running[live.group.id]
             step = self._store.saved_step(live.first) if run.job.preemptible else 0
             if live.group.kind == "decode" or step > live.saved_step:
                 live.saved_step = step
                 cluster.update(replace(run, saved=now))
-            said = self._store.progress(live.first)
-            said = None if said == live.before else said
-            if said is None and (live.group.kind not in WATCHED or "://" in self._store.url):
-                continue  # says nothing, or where we do not see it
             patience = self._pending.best(live.group).placement.hang_after
-            if self._watchdog.silent(live.group.id, said, time.monotonic()) >= patience:
+            if silent.get(live.group.id, 0.0) >= patience:
                 message = f"no progress for {patience:g} s (placement.hang_after); it was cancelled"
-                self._give_up(live, "hung", message)
+                self._give_up(live, Failure(kind="hung", message=message))
         self._collect()
 
-    def _give_up(self, live: _Live, failure: FailureKind, message: str) -> None:
+    def _give_up(self, live: LiveJob, failure: Failure) -> None:
         self._backend.cancel(live.handle)
-        self._came.append(_Came(live, [Outcome(name, False, failure, message) for name in live.group.stages]))
+        self._ended_jobs.append(EndedJob(live, [StageOutcome(name, failure) for name in live.group.stages]))

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from s1sweep.planning import Stage
-from s1sweep.runtime.job import Outcome
+from s1sweep.runtime.job import StageOutcome
 from s1sweep.spec import Placement
+from s1sweep.store import HowFar
 
 TELLS = 0.02  # a share of the work that tells how long the rest will take
 UNKNOWN = 3600.0  # seconds that a stage of unknown length weighs: it may be long, so it is begun early
@@ -31,7 +32,7 @@ class Work:
     id: str
     stages: Mapping[str, Stage]
     placement: Placement
-    standing: Mapping[str, Outcome] = field(default_factory=dict)
+    standing: Mapping[str, StageOutcome] = field(default_factory=dict)
     user: str = ""
     priority: int = 0
     submitted: float = 0.0
@@ -46,35 +47,66 @@ class Work:
 
 
 @dataclass
-class Progress:
-    """Where a work stands; the same object all the time, for a display to read."""
+class Pace:
+    """How fast work gets done, from the first that was: what comes before it is start-up, and says nothing."""
 
+    _first: tuple[float, float] | None = None  # when something was first done, and how much
+
+    def seconds_left(self, now: float, gained: float, left: float) -> float | None:
+        """Seconds that `left` will take if it goes as `gained` went, both in expected seconds; None where too little is
+        done to tell.
+        """
+        if gained <= 0:
+            return None
+        if self._first is None:
+            self._first = now, gained
+        since, at_first = self._first
+        new = gained - at_first
+        if new <= 0 or new < TELLS * (new + left):
+            return None
+        return left * (now - since) / new
+
+
+@dataclass
+class Progress:
+    """Where a work stands; the same object all the time, for a display to read.
+
+    `expected` is how many seconds stages will take, a second where it is not known. `how_far` is what begun stages last
+    said of themselves, `resumed` the share of a stage that was done before this work was taken up, and `made` the
+    tokens that its attempts have decoded or trained on since.
+    """
+
+    expected: Mapping[str, float] = field(default_factory=dict)
     waiting: set[str] = field(default_factory=set)
     running: set[str] = field(default_factory=set)
     done: list[str] = field(default_factory=list)
-    failed: dict[str, Outcome] = field(default_factory=dict)
+    failed: dict[str, StageOutcome] = field(default_factory=dict)
     blocked: set[str] = field(default_factory=set)
+    how_far: dict[str, HowFar] = field(default_factory=dict)
+    made: float = 0.0
+    resumed: dict[str, float] = field(default_factory=dict)
+    pace: Pace = field(default_factory=Pace)
 
     @property
     def over(self) -> bool:
         return not self.waiting and not self.running
 
-    def share(self, expected: Mapping[str, float], said: Mapping[str, Mapping[str, Any]]) -> float:
-        """How much is done, in [0, 1], by what stages are expected to take (a second where that is not known), and by
-        what running ones have `said` of how far they are.
+    def seconds_left(self, now: float) -> float | None:
+        """Seconds until all is done, if it goes on as it went; None where too little is done to tell. `now` is a clock
+        that never goes back, in seconds.
         """
-        done = sum(expected.get(name, 1.0) for name in self.done)
-        left = sum(expected.get(name, 1.0) for name in self.waiting)
-        for name in self.running:
-            seconds, how_far = expected.get(name, 1.0), said.get(name, {})
-            part = min(1.0, how_far["done"] / how_far["total"]) if how_far.get("total") else 0.0
-            done, left = done + seconds * part, left + seconds * (1 - part)
-        return done / (done + left) if done + left else 1.0
+        gained = left = 0.0
+        for name in self.done:
+            gained += self._seconds(name) * (1 - self.resumed.get(name, 0.0))
+        for name in (*self.waiting, *self.running):
+            far = self.how_far.get(name)
+            share = far.share if far else 0.0
+            gained += self._seconds(name) * max(0.0, share - self.resumed.get(name, 0.0))
+            left += self._seconds(name) * (1 - share)
+        return self.pace.seconds_left(now, gained, left)
 
-
-def time_left(elapsed: float, share: float) -> float | None:
-    """Seconds until all is done, if it goes on as it went; None where too little is done to tell."""
-    return elapsed * (1 - share) / share if share >= TELLS else None
+    def _seconds(self, name: str) -> float:
+        return self.expected.get(name, 1.0)
 
 
 Watcher = Callable[[Progress], None]
@@ -90,7 +122,7 @@ class Claimed:
     weight: float = 0.0
     works: dict[str, None] = field(default_factory=dict)
     dependents: dict[str, None] = field(default_factory=dict)
-    outcome: Outcome | None = None
+    outcome: StageOutcome | None = None
 
     @property
     def ready(self) -> bool:
@@ -116,7 +148,7 @@ class Union:
         if work.id in self.works:
             raise ValueError(f"work {work.id!r} is there already")
         self.works[work.id] = work
-        progress = self.progress[work.id] = Progress()
+        progress = self.progress[work.id] = Progress(work.expected)
         weights = _weights(work.stages, work.expected)
         for name, stage in work.stages.items():
             one = self._stages.get(name) or self._new(stage)
@@ -158,6 +190,19 @@ class Union:
             if one is not None:
                 self._note(one, where)
 
+    def undo(self, name: str) -> None:
+        """What a stage's last attempt had done is gone, or the next one will say how much of it is not."""
+        for work in self._stages[name].works if name in self._stages else ():
+            self.progress[work].how_far.pop(name, None)
+
+    def tell(self, name: str, far: HowFar) -> None:
+        """How far a running stage is, for all who need it."""
+        one = self._stages.get(name)
+        for work in one.works if one is not None and one.where == "running" else ():
+            progress = self.progress[work]
+            progress.resumed.setdefault(name, far.share_before)  # what this work's own attempts did is not
+            progress.how_far[name] = far
+
     def done(self, name: str) -> list[str]:
         """A stage is done. Returns those that became ready."""
         one = self._stages.get(name)
@@ -171,7 +216,7 @@ class Union:
                 ready.append(below.stage.id)
         return ready
 
-    def fail(self, outcome: Outcome) -> None:
+    def fail(self, outcome: StageOutcome) -> None:
         """A stage failed for good: what hangs on it is blocked."""
         one = self._stages.get(outcome.stage_id)
         if one is None:

@@ -15,13 +15,14 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
 
-from s1sweep.errors import StoreUnavailable
-from s1sweep.runtime.job import FailureKind, Job, Outcome
+from s1sweep.errors import StoreUnavailable, UserError
+from s1sweep.runtime.job import Job, StageOutcome
 from s1sweep.stages.contract import Done, Item, LaunchRanks
-from s1sweep.store import LOG, Store
+from s1sweep.store import LOG, Failure, FailureKind, Store
 from s1sweep.store.storage import FULL
 
 STAGES = {
@@ -48,40 +49,103 @@ LOST = {
 PEERS = ("connection closed by peer", "connection reset by peer", "remote process exited")
 
 
-def execute(job: Job, launch_ranks: LaunchRanks, own_process: bool) -> list[Outcome]:
+def execute(job: Job, launch_ranks: LaunchRanks, own_process: bool) -> list[StageOutcome]:
     """Run a job's stages and publish their records. Never raises for a failing stage: it is an outcome.
 
     `own_process` says that the file descriptors 1 and 2 belong to the job and go to its log.
     """
     store = Store(job.root)
-    started = time.time()
-    outcomes = []
     try:
         if not store.known_as(job.store):
-            return [Outcome(task.id, False, "worker_lost", _not_shared(store)) for task in job.tasks]
-        if job.resources.shard is not None:
-            return _execute_shard(store, job, launch_ranks, own_process)
-        items = _items(store, job)
+            return _all(job, Failure(kind="worker_lost", message=_not_shared(store)))
+        items = [
+            Item(t.spec, {name: store.outputs(i) for name, i in t.inputs.items()}, store.attempt_dir(t.id, t.attempt))
+            for t in job.tasks
+        ]
     except (StoreUnavailable, OSError) as error:
-        return [Outcome(task.id, False, classify(error), _one_line(error)) for task in job.tasks]
+        return _all(job, failure_of(error))
+    with log_to(items[0].out / LOG, own_process):
+        run = _run_shard if job.resources.shard is not None else _run_stages
+        outcomes = run(store, job, items, launch_ranks)
+    failed = [outcome for outcome in outcomes if not outcome.ok]
+    if not failed:
+        return outcomes
+    log = None
+    with contextlib.suppress(StoreUnavailable):
+        log = store.keep_log(items[0].out)
+    return [
+        replace(one, failure=one.failure.model_copy(update={"log": log})) if one.failure else one for one in outcomes
+    ]
+
+
+def _run_stages(store: Store, job: Job, items: list[Item], launch_ranks: LaunchRanks) -> list[StageOutcome]:
+    """Run the stages and publish each as soon as it is done."""
     tasks = {item.out: task for item, task in zip(items, job.tasks, strict=True)}
-    log = items[0].out / LOG
-    with log_to(log, own_process):
-        for item, done in _run_all(job, items, launch_ranks):
-            task = tasks.pop(item.out)
-            try:
-                if not isinstance(done, Done):
-                    raise done
-                store.publish(task.id, task.hashed, item.out, done.summary, started, dict(done.cost))
-                outcomes.append(Outcome(task.id, True))
-            except Exception as error:
-                with contextlib.suppress(OSError):  # a full disk takes no log either
-                    traceback.print_exception(error, file=sys.stderr)
-                outcomes.append(Outcome(task.id, False, classify(error), _one_line(error), str(log)))
-    if not all(outcome.ok for outcome in outcomes):
-        with contextlib.suppress(StoreUnavailable):
-            store.keep_log(log)
+    outcomes = []
+    for item, done, started in _run_all(job, items, launch_ranks):
+        task = tasks.pop(item.out)
+        try:
+            if not isinstance(done, Done):
+                raise done
+            # Stages that one engine serves at the same time are known by their session: their times overlap.
+            cost = {**done.cost, "session": job.tasks[0].attempt} if job.kind == "decode" else dict(done.cost)
+            store.publish(task.id, task.hashed, item.out, done.summary, started, cost)
+            outcomes.append(StageOutcome(task.id))
+        except Exception as error:
+            _print(error)
+            outcomes.append(StageOutcome(task.id, failure_of(error)))
     return outcomes
+
+
+def _run_shard(store: Store, job: Job, items: list[Item], launch_ranks: LaunchRanks) -> list[StageOutcome]:
+    """Run one shard of an engine session. It publishes nothing; what it leaves are traces."""
+    failed = None
+    for _, done, _ in _run_all(job, items, launch_ranks):
+        if not isinstance(done, Done):
+            _print(done)
+            failed = failure_of(done)
+    if failed is not None:
+        return _all(job, failed)
+    for item in items:
+        shutil.rmtree(item.out, ignore_errors=True)
+    return [StageOutcome(task.id) for task in job.tasks]
+
+
+def _run_all(job: Job, items: list[Item], launch_ranks: LaunchRanks) -> Iterator[tuple[Item, Done | Exception, float]]:
+    """Each item with how it ended and when its own work began; an error outside any stage ends those that are left."""
+    began = time.time()
+    left = {item.out: item for item in items}
+    try:
+        module = importlib.import_module(STAGES.get(job.kind, job.kind))
+        shared = {"resources": job.resources, "launch_ranks": launch_ranks}
+        if hasattr(module, "run_all"):
+            for item, done in module.run_all(items, **shared):
+                left.pop(item.out)
+                own = done.started if isinstance(done, Done) else None
+                yield item, done, began if own is None else own
+            return
+        for item in items:
+            left.pop(item.out)
+            started = time.time()
+            yield item, _run_one(module, item, shared), started
+    except Exception as error:
+        for item in list(left.values()):
+            yield item, error, began
+
+
+def _run_one(module: Any, item: Item, shared: dict[str, Any]) -> Done | Exception:
+    try:
+        done = module.run(item.spec, item.inputs, item.out, **shared)
+    except Exception as error:
+        return error
+    return done if isinstance(done, Done) else Done(done)
+
+
+# --- failures
+
+
+def _all(job: Job, failure: Failure) -> list[StageOutcome]:
+    return [StageOutcome(task.id, failure) for task in job.tasks]
 
 
 def _not_shared(store: Store) -> str:
@@ -91,55 +155,12 @@ def _not_shared(store: Store) -> str:
     )
 
 
-def _items(store: Store, job: Job) -> list[Item]:
-    """The stages as their code sees them, inputs brought to this machine."""
-    return [
-        Item(t.spec, {name: store.outputs(i) for name, i in t.inputs.items()}, store.attempt_dir(t.id))
-        for t in job.tasks
-    ]
-
-
-def _execute_shard(store: Store, job: Job, launch_ranks: LaunchRanks, own_process: bool) -> list[Outcome]:
-    """Run one shard of an engine session. It publishes nothing; what it leaves are traces."""
-    items = _items(store, job)
-    log, failed = items[0].out / LOG, None
-    with log_to(log, own_process):
-        for _, done in _run_all(job, items, launch_ranks):
-            if not isinstance(done, Done):
-                traceback.print_exception(done, file=sys.stderr)
-                failed = done
-    if failed is not None:
-        return [Outcome(task.id, False, classify(failed), _one_line(failed), str(log)) for task in job.tasks]
-    for item in items:
-        shutil.rmtree(item.out, ignore_errors=True)
-    return [Outcome(task.id, True) for task in job.tasks]
-
-
-def _run_all(job: Job, items: list[Item], launch_ranks: LaunchRanks) -> Iterator[tuple[Item, Done | Exception]]:
-    """Each item with how it ended; an error outside any stage ends those that are left."""
-    left = {item.out: item for item in items}
-    try:
-        module = importlib.import_module(STAGES.get(job.kind, job.kind))
-        shared = {"resources": job.resources, "launch_ranks": launch_ranks}
-        if hasattr(module, "run_all"):
-            for item, done in module.run_all(items, **shared):
-                left.pop(item.out)
-                yield item, done
-            return
-        for item in items:
-            left.pop(item.out)
-            yield item, _run_one(module, item, shared)
-    except Exception as error:
-        for item in list(left.values()):
-            yield item, error
-
-
-def _run_one(module: Any, item: Item, shared: dict[str, Any]) -> Done | Exception:
-    try:
-        done = module.run(item.spec, item.inputs, item.out, **shared)
-    except Exception as error:
-        return error
-    return done if isinstance(done, Done) else Done(done)
+def failure_of(error: BaseException) -> Failure:
+    """A failure by what was raised: its class, and its message whole."""
+    said = str(error).strip()
+    if not isinstance(error, UserError):  # which speaks to the user already
+        said = f"{type(error).__name__}: {said}"
+    return Failure(kind=classify(error), message=said)
 
 
 def classify(error: BaseException) -> FailureKind:
@@ -161,10 +182,12 @@ def classify(error: BaseException) -> FailureKind:
     return "bug"
 
 
-def _one_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    text = f"{type(error).__name__}: {lines[0] if lines else ''}"
-    return text if len(text) <= 200 else f"{text[:199]}…"
+def _print(error: Exception) -> None:
+    with contextlib.suppress(OSError):  # a full disk takes no log either
+        traceback.print_exception(error, file=sys.stderr)
+
+
+# --- logs
 
 
 @contextlib.contextmanager

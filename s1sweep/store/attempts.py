@@ -54,16 +54,22 @@ class Failure(BaseModel):
 
     def line(self, most: int = 200) -> str:
         """What fits in a row of a table: the first line, cut to `most` characters."""
-        text = next(iter(str(self).strip().splitlines()), "")
-        return text if len(text) <= most else f"{text[: most - 1]}…"
+        return one_line(str(self), most)
+
+
+def one_line(text: str, most: int = 200) -> str:
+    """The first line of a text, cut to `most` characters."""
+    first = next(iter(text.strip().splitlines()), "")
+    return first if len(first) <= most else f"{first[: most - 1]}…"
 
 
 def attempt_name(shard: tuple[int, int] | None = None, of: str | None = None) -> str:
     """A new name, later ones sorting after earlier ones. Shards of one session are named alike: pass the session's
     name as `of` and which of how many the shard is.
     """
-    base = of or f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{secrets.token_hex(3)}"
-    return base if shard is None else f"{base}.{shard[0] + 1}of{shard[1]}"
+    own = secrets.token_hex(3)
+    base = of or f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{own}"
+    return base if shard is None else f"{base}.{shard[0] + 1}of{shard[1]}-{own}"
 
 
 def newest(attempts: Iterable[str]) -> list[str]:

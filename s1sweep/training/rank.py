@@ -181,10 +181,12 @@ def _watch(trainer: Any, config: dict[str, Any]) -> Any:
 
     class Watch(TrainerCallback):
         tokens_before = 0
+        began = 0  # the step that this attempt goes on from
         _last = (0.0, 0)
 
         def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             self.tokens_before = trainer._total_train_tokens
+            self.began = state.global_step
             self._last = (time.time(), self.tokens_before)
 
         def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -208,7 +210,8 @@ def _watch(trainer: Any, config: dict[str, Any]) -> Any:
             line = {"step": state.global_step, "tokens_per_second": round(pace, 1), "memory_gb": _memory_gb()}
             with timing.open("a") as f:
                 f.write(json.dumps(line) + "\n")
-            write_progress(out, done=state.global_step, total=config["steps"], tokens=tokens)
+            own = tokens - self.tokens_before
+            write_progress(out, done=state.global_step, total=config["steps"], began=self.began, tokens=own)
 
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             if many:

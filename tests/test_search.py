@@ -296,7 +296,7 @@ def test_options_that_cannot_be_are_refused_by_name(field: str, value: float) ->
 def test_hydras_fields_are_those_of_the_options() -> None:
     from dataclasses import asdict
 
-    from hydra_plugins.s1sweep import SequentialConf
+    from hydra_plugins.s1sweep.plugins import SequentialConf
     from s1sweep.compose import SEQUENTIAL
 
     given = asdict(SequentialConf())

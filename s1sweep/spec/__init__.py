@@ -11,45 +11,22 @@ This module knows no file, no framework and no default: defaults live in conf/.
 
 from __future__ import annotations
 
+# fmt: off
 from s1sweep.spec.base import Excluded, Neutral, Spec, Where
 from s1sweep.spec.cell import CellConfig, CellSpec
 from s1sweep.spec.claim import Claim
 from s1sweep.spec.control import (
-    COMPUTE,
-    BudgetForcingSpec,
-    Cap,
-    ExtrapolationSpec,
-    ForcedSpec,
-    MethodSpec,
-    ParallelSpec,
-    RebaseSpec,
-    ScorerSpec,
-    TrainingFormat,
+    COMPUTE, BudgetForcingSpec, Cap, ExtrapolationSpec, ForcedSpec, MethodSpec, ParallelSpec, RebaseSpec,
+    ScorerSpec, TrainingFormat,
 )
 from s1sweep.spec.data import (
-    AskSpec,
-    AttemptsSpec,
-    CurationSpec,
-    CurationStep,
-    DataSpec,
-    DecontaminateSpec,
-    DomainsSpec,
-    LengthSpec,
-    PoolSpec,
-    ServerDomainsSpec,
-    TracesSpec,
+    AskSpec, AttemptsSpec, CurationSpec, CurationStep, DataSpec, DecontaminateSpec, DomainsSpec, LengthSpec,
+    PoolSpec, ServerDomainsSpec, TracesSpec,
 )
 from s1sweep.spec.model import DelimiterSpec, ModelSpec, SamplingSpec
 from s1sweep.spec.placement import Endpoint, Placement, Tracking
 from s1sweep.spec.stages import (
-    CurateStage,
-    DecodeStage,
-    GradeStage,
-    GrpoStage,
-    PoolStage,
-    SelectStage,
-    StageSpec,
-    TrainStage,
+    CurateStage, DecodeStage, GradeStage, GrpoStage, PoolStage, SelectStage, StageSpec, TrainStage,
 )
 from s1sweep.spec.task import RowsSpec, TaskSpec
 from s1sweep.spec.training import GrpoSpec, LoraSpec, NoTraining, SftSpec
@@ -62,4 +39,5 @@ __all__ = [
     "PoolSpec", "PoolStage", "RebaseSpec", "RowsSpec", "SamplingSpec", "ScorerSpec", "SelectStage",
     "ServerDomainsSpec", "SftSpec", "Spec", "StageSpec", "TaskSpec", "TracesSpec", "Tracking", "TrainStage",
     "TrainingFormat", "Where",
-]  # fmt: skip
+]
+# fmt: on

@@ -126,6 +126,11 @@ def slug_of(stage_id: str) -> str:
     return stage_id.partition("-")[2].rpartition("-")[0]
 
 
+def digest_of(stage_id: str) -> str:
+    """The hex digits of an id, the same for equal work of one kind: `3fa9c1d2e4b5` of `train-s1k-256-3fa9c1d2e4b5`."""
+    return stage_id.rpartition("-")[2]
+
+
 def file_sha256(path: Path) -> str:
     """sha256 of a file's bytes. Cached by path, size and modification time."""
     stat = path.stat()

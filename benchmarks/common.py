@@ -22,7 +22,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from s1sweep.decoding.engine import Completion, Engine, Sampling
+from s1sweep.decoding.engines import Completion, Engine, Sampling
 from s1sweep.spec import CellConfig
 
 RESULTS = Path(__file__).parent / "RESULTS.md"
@@ -83,7 +83,7 @@ def testbed_engine(weights: str = "", layers: int = 0, **engine_args: Any) -> tu
     """
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
     from s1sweep.decoding.chat import Chat, load_tokenizer
-    from s1sweep.decoding.vllm_engine import VllmEngine
+    from s1sweep.decoding.engines.vllm import VllmEngine
     from s1sweep.sources import model_path
     from s1sweep.stages.resources import Resources
     from tests.helpers import compose
@@ -134,8 +134,9 @@ class Session:
 
 def decode(cells: Sequence[CellConfig], engine: Engine, chat: Any) -> Session:
     """Decode cells in one session, as a job would; nothing is stored beyond their readouts."""
-    from s1sweep.decoding.decode import drive, serve
     from s1sweep.decoding.readout import READOUTS
+    from s1sweep.decoding.serve import serve
+    from s1sweep.decoding.session import decode_session
     from s1sweep.decoding.trace import Tally
     from s1sweep.spec import DecodeStage
     from s1sweep.stages.contract import Item
@@ -150,9 +151,10 @@ def decode(cells: Sequence[CellConfig], engine: Engine, chat: Any) -> Session:
             items.append(Item(spec, {}, Path(stack.enter_context(tempfile.TemporaryDirectory()))))
         tally = Tally()
         started = time.perf_counter()
-        for _, done in drive(serve(items, engine, chat, tally=tally)):
-            if isinstance(done, Exception):
-                raise done
+        with decode_session(engine) as runner:
+            for _, done in serve(runner, items, engine, chat, tally=tally):
+                if isinstance(done, Exception):
+                    raise done
         seconds = time.perf_counter() - started
         return Session(seconds, tally.decoded, tuple((item.out / READOUTS).read_bytes() for item in items))
 
@@ -190,6 +192,9 @@ class Recorder:
 
     async def next_logprobs(self, prompt_ids: Sequence[int], token_ids: Sequence[int]) -> tuple[float, ...]:
         return await self._engine.next_logprobs(prompt_ids, token_ids)
+
+    async def release(self) -> None:
+        await self._engine.release()
 
     @property
     def tokens(self) -> int:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import main
-from s1sweep.decoding.decode import UNITS
+from s1sweep.decoding.serve import UNITS
 
 SAMPLES = 16
 EOS, THINK, ANSWER = 0, 1, 2
@@ -59,7 +59,7 @@ class Script:
         return {"engine": "scripted"}
 
     async def generate(self, prompt_ids: Sequence[int], max_tokens: int, stop_ids: Sequence[int], sampling: Any) -> Any:
-        from s1sweep.decoding.engine import Completion
+        from s1sweep.decoding.engines import Completion
 
         await asyncio.sleep(0)
         if ANSWER in prompt_ids[-40:]:
@@ -74,6 +74,9 @@ class Script:
     async def next_logprobs(self, prompt_ids: Sequence[int], token_ids: Sequence[int]) -> tuple[float, ...]:
         raise NotImplementedError
 
+    async def release(self) -> None:
+        pass
+
 
 def peak() -> float:
     """The most memory this process has held, in MiB."""
@@ -82,8 +85,9 @@ def peak() -> float:
 
 def run(questions: int, length: int, out: str, pipe: Any) -> None:
     """One session in this process; sends what it took."""
-    from s1sweep.decoding.decode import drive, serve
     from s1sweep.decoding.readout import READOUTS
+    from s1sweep.decoding.serve import serve
+    from s1sweep.decoding.session import decode_session
     from s1sweep.spec import DecodeStage
     from s1sweep.stages.contract import Item
     from tests.helpers import compose
@@ -107,7 +111,9 @@ def run(questions: int, length: int, out: str, pipe: Any) -> None:
     )
     at_import = peak()
     started = time.perf_counter()
-    ((_, done),) = drive(serve([Item(spec, {}, Path(out))], Script(length), Letters()))
+    engine = Script(length)
+    with decode_session(engine) as runner:
+        ((_, done),) = serve(runner, [Item(spec, {}, Path(out))], engine, Letters())
     if isinstance(done, Exception):
         raise done
     pipe.send(

@@ -1,83 +1,189 @@
-"""Asks an OpenAI-compatible server: so many at once, again where that may help, and keeps answers as they come.
+"""OpenAI-compatible servers that are asked: so many requests at once, again where that may help.
 
-The first stored answer is the truth: a stage that was killed pays nothing twice, and one that is done again gets the
-same answers. Knows no row and no step.
+All that speaks HTTP to such a server goes through `Client`. Knows no tokens, no rows and no stage. Only this file
+imports httpx.
 """
 
 from __future__ import annotations
 
-import http.client
+import asyncio
 import json
 import os
 import random
-import urllib.error
-import urllib.request
 from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from threading import Event, Lock
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from s1sweep.errors import UserError
 from s1sweep.identity import digest
-from s1sweep.spec.data import ServerDomainsSpec
+from s1sweep.spec import Endpoint, ServerDomainsSpec
+
+if TYPE_CHECKING:
+    import httpx
 
 PASSING = (408, 409, 425, 429, 500, 502, 503, 504, 529)  # statuses of what may be better in a moment
 LONGEST_WAIT = 60.0  # seconds
 
+Asked = Endpoint | ServerDomainsSpec
+Found = TypeVar("Found")
 
-def key(spec: ServerDomainsSpec) -> str | None:
+
+def field(server: Asked) -> str:
+    """The field of the config that names the server."""
+    return "placement.endpoint" if isinstance(server, Endpoint) else "curation.domains"
+
+
+def key(server: Asked) -> str | None:
     """The server's key; None for one without. Raises UserError if its environment variable is not set here."""
-    if spec.key_env is None:
+    if server.key_env is None:
         return None
-    if found := os.environ.get(spec.key_env):
+    if found := os.environ.get(server.key_env):
         return found
     raise UserError(
-        f"curation.domains.key_env={spec.key_env!r}: this environment variable is not set. Set it, where stages run, "
-        "to the server's key, or give curation.domains.key_env=null for a server without one."
+        f"{field(server)}.key_env={server.key_env!r}: this environment variable is not set. Set it, where stages run, "
+        f"to the server's key, or give {field(server)}.key_env=null for a server without one."
     )
 
 
+class Client:
+    """Asks one server, on one event loop at a time. A request that is cancelled hangs up.
+
+    `first_wait` is the longest wait before a second try, in seconds; each further one may be twice as long. Raises
+    UserError if the server's key is not set.
+    """
+
+    def __init__(self, server: Asked, first_wait: float = 1.0) -> None:
+        self._server = server
+        self._first_wait = first_wait
+        self._key = key(server)
+        self.url = server.url.rstrip("/")
+        self._open: tuple[httpx.AsyncClient, asyncio.Semaphore] | None = None  # made on the event loop that asks
+
+    async def get(self, url: str) -> tuple[int, str]:
+        """Status and text of an answer. Raises ConnectionError where there is none."""
+        import httpx
+
+        try:
+            response = await self._connected()[0].get(url)
+        except httpx.RequestError as error:
+            raise ConnectionError(f"{type(error).__name__}: {error}") from error
+        return response.status_code, response.text
+
+    async def post(self, path: str, body: Mapping[str, Any], read: Callable[[Any], Found]) -> Found:
+        """What `read` takes from the JSON of the answer; an answer in which it finds nothing counts as none.
+
+        Raises UserError for a status that will not get better, and ConnectionError after the last try.
+        """
+        import httpx
+
+        http, slots = self._connected()
+        said, after = "", None
+        async with slots:
+            for tried in range(self._server.max_tries):
+                if tried:
+                    await asyncio.sleep(self._pause(tried - 1, after))
+                try:
+                    response = await http.post(f"{self.url}{path}", json=body)
+                except httpx.RequestError as error:  # no connection, or too late
+                    said, after = f"{type(error).__name__}: {error}", None
+                    continue
+                after = response.headers.get("Retry-After")
+                said = f"HTTP {response.status_code} {response.text[:300].strip()}"
+                if response.status_code == 200:
+                    try:
+                        return read(response.json())
+                    except (ValueError, LookupError, TypeError, AttributeError):  # no JSON, or not what was asked for
+                        continue
+                if response.status_code not in PASSING:
+                    raise UserError(self._failed(body["model"], said, tried + 1))
+        raise ConnectionError(self._failed(body["model"], said, self._server.max_tries))
+
+    async def close(self) -> None:
+        """Hang up, and be ready for another event loop."""
+        if self._open is not None:
+            http, _ = self._open
+            self._open = None
+            await http.aclose()
+
+    def _connected(self) -> tuple[httpx.AsyncClient, asyncio.Semaphore]:
+        if self._open is None:
+            import httpx
+
+            http = httpx.AsyncClient(
+                headers={"Authorization": f"Bearer {self._key}"} if self._key else {},
+                timeout=self._server.timeout_s,
+                limits=httpx.Limits(max_keepalive_connections=self._server.at_once),
+            )
+            # The client's own limit looks through all that wait whenever one answer has come.
+            self._open = http, asyncio.Semaphore(self._server.at_once)
+        return self._open
+
+    def _pause(self, tried: int, after: str | None) -> float:
+        wait = min(self._first_wait * 2**tried, LONGEST_WAIT) * random.uniform(0.5, 1)  # so that they do not march
+        return max(wait, min(float(after), LONGEST_WAIT)) if after and after.isdigit() else wait
+
+    def _failed(self, model: str, said: str, tries: int) -> str:
+        return (
+            f"{field(self._server)}.url={self._server.url!r}, model {model!r}: {said} (after {tries} "
+            f"{'try' if tries == 1 else 'tries'}). Answers so far are kept."
+        )
+
+
 class Server:
-    """A chat model behind a URL. Raises UserError where the key is missing or a request cannot be answered."""
+    """A chat model behind a URL. Raises UserError where the key is missing.
+
+    The first stored answer to a prompt is the truth: a stage that was killed pays nothing twice, and one that is done
+    again gets the same answers. `cache` is the folder of traces; None keeps nothing.
+    """
 
     def __init__(self, spec: ServerDomainsSpec, cache: Path | None, first_wait: float = 1.0) -> None:
         self._spec = spec
-        self._first_wait = first_wait
-        self._key = key(spec)
-        self._stopped = Event()
-        self._lock = Lock()
+        self._client = Client(spec, first_wait)
         about = digest([spec.model, spec.max_tokens])[:16]
         self._path = cache / "answers" / f"{about}.jsonl" if cache else None
         self._known = dict(_stored(self._path)) if self._path and self._path.exists() else {}
 
     def answers(self, prompts: Iterable[str]) -> Iterator[str]:
-        """The answers, in the prompts' order."""
-        waiting: deque[Future[str]] = deque()
-        with ThreadPoolExecutor(self._spec.at_once) as threads:
+        """The answers, in the prompts' order. Raises what `Client.post` raises for the first that cannot be had."""
+        waiting: deque[asyncio.Task[str]] = deque()
+
+        async def first() -> str:
+            return await waiting.popleft()
+
+        async def end() -> None:
+            for task in waiting:
+                task.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
+            await self._client.close()
+
+        with asyncio.Runner() as runner:
             try:
                 for prompt in prompts:
-                    waiting.append(threads.submit(self._answer, prompt))
+                    waiting.append(runner.get_loop().create_task(self._answer(prompt)))
                     if len(waiting) > 2 * self._spec.at_once:
-                        yield waiting.popleft().result()
+                        yield runner.run(first())
                 while waiting:
-                    yield waiting.popleft().result()
+                    yield runner.run(first())
             finally:
-                self._stopped.set()
-                for future in waiting:
-                    future.cancel()
+                runner.run(end())
 
-    def _answer(self, prompt: str) -> str:
+    async def _answer(self, prompt: str) -> str:
         name = digest(prompt)
-        with self._lock:
-            known = self._known.get(name)
-        if known is not None:
-            return known
-        answer = self._asked(prompt)
-        with self._lock:
-            self._known.setdefault(name, answer)
-            self._keep(name, answer)
-            return self._known[name]
+        if name not in self._known:
+            answer = await self._client.post("/chat/completions", self._body(prompt), _content)
+            if name not in self._known:
+                self._known[name] = answer
+                self._keep(name, answer)
+        return self._known[name]
+
+    def _body(self, prompt: str) -> dict[str, Any]:
+        return {
+            "model": self._spec.model,
+            "messages": [{"role": "user", "content": prompt}],
+            "temperature": 0,
+            "max_tokens": self._spec.max_tokens,
+        }
 
     def _keep(self, name: str, answer: str) -> None:
         if self._path is None:
@@ -88,54 +194,9 @@ class Server:
         with self._path.open("a", encoding="utf-8") as f:
             f.write(line)
 
-    def _asked(self, prompt: str) -> str:
-        spec, said = self._spec, ""
-        for tried in range(spec.max_tries):
-            try:
-                return self._request(prompt)
-            except urllib.error.HTTPError as error:
-                said, after = f"HTTP {error.code} {_text(error)}", error.headers.get("Retry-After")
-                if error.code not in PASSING:
-                    raise UserError(self._failed(said, 1)) from error
-            except (OSError, http.client.HTTPException, ValueError) as error:  # no connection, too late, no JSON
-                said, after = f"{type(error).__name__}: {error}", None
-            if tried + 1 < spec.max_tries:
-                self._pause(tried, after)
-        raise UserError(self._failed(said, spec.max_tries))
 
-    def _pause(self, tried: int, after: str | None) -> None:
-        wait = min(self._first_wait * 2**tried, LONGEST_WAIT) * random.uniform(0.5, 1)  # so that threads do not march
-        if after and after.isdigit():
-            wait = max(wait, min(float(after), LONGEST_WAIT))
-        if self._stopped.wait(wait):
-            raise RuntimeError("another request failed for good")
-
-    def _request(self, prompt: str) -> str:
-        spec = self._spec
-        asked = {
-            "model": spec.model,
-            "messages": [{"role": "user", "content": prompt}],
-            "temperature": 0,
-            "max_tokens": spec.max_tokens,
-        }
-        headers = {
-            "Content-Type": "application/json",
-            **({"Authorization": f"Bearer {self._key}"} if self._key else {}),
-        }
-        url = f"{spec.url.rstrip('/')}/chat/completions"
-        request = urllib.request.Request(url, json.dumps(asked).encode(), headers)
-        with urllib.request.urlopen(request, timeout=spec.timeout_s) as response:
-            said = json.load(response)
-        try:
-            return said["choices"][0]["message"]["content"] or ""
-        except (KeyError, IndexError, TypeError) as error:
-            raise ValueError(f"the answer has no choices[0].message.content: {str(said)[:200]}") from error
-
-    def _failed(self, said: str, tries: int) -> str:
-        return (
-            f"curation.domains.url={self._spec.url!r}, model {self._spec.model!r}: {said} (after {tries} "
-            f"{'try' if tries == 1 else 'tries'}). Answers so far are kept."
-        )
+def _content(said: Any) -> str:
+    return said["choices"][0]["message"]["content"] or ""
 
 
 def _stored(path: Path) -> Iterator[tuple[str, str]]:
@@ -149,7 +210,3 @@ def _stored(path: Path) -> Iterator[tuple[str, str]]:
             except (ValueError, KeyError, TypeError):
                 continue
     return reversed(found)
-
-
-def _text(error: urllib.error.HTTPError) -> str:
-    return error.read(300).decode(errors="replace").strip()

@@ -15,7 +15,6 @@ from typing import Any
 
 from s1sweep import servers as server
 from s1sweep.compose import CellReturn
-from s1sweep.decoding import openai_engine
 from s1sweep.errors import UserError
 from s1sweep.estimating.costmodel import CostModel, finished
 from s1sweep.estimating.estimate import Estimate, estimate, expected
@@ -200,7 +199,7 @@ class Session:
         if self.placement.ray_address is not None:
             return
         if self.placement.endpoint is not None:
-            openai_engine.key(self.placement.endpoint)
+            server.key(self.placement.endpoint)
         for stage in self.plan.stages.values():
             step = stage.spec.step if isinstance(stage.spec, CurateStage) else None
             if isinstance(step, ServerDomainsSpec) and stage.id in self.missing():

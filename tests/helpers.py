@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
+import traceback
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import chdir, redirect_stderr, redirect_stdout, suppress
+from functools import cache
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import psutil
 
 from s1sweep.compose import cells_of
-from s1sweep.decoding.engine import Completion, Sampling
+from s1sweep.decoding.engines import Completion, Sampling
 from s1sweep.spec import CellConfig
 from s1sweep.stages.rows import ROWS
 
@@ -20,12 +25,40 @@ ROOT = Path(__file__).parent.parent
 
 
 def compose(*overrides: str) -> list[CellConfig]:
-    """The cells of a command line, in order."""
-    return cells_of(["-m", *overrides])
+    """The cells of a command line, in order. Composing takes a third of a second, so the same choices are composed
+    once in a process and folder; the store is the test's own.
+    """
+    if any("placement.root" in override for override in overrides):
+        return cells_of(["-m", *overrides])
+    root = {"root": os.environ.get("S1SWEEP_ROOT", "s1sweep-out")}
+    return [
+        config.model_copy(update={"placement": config.placement.model_copy(update=root)})
+        for config in _composed(overrides, os.getcwd())
+    ]
 
 
-def cli(*arguments: str, root: Path, timeout: float = 400, **env: str) -> subprocess.CompletedProcess[str]:
-    """Run the s1sweep command as a user would, in a process of its own."""
+@cache
+def _composed(overrides: tuple[str, ...], _folder: str) -> tuple[CellConfig, ...]:
+    return tuple(cells_of(["-m", *overrides]))
+
+
+def bare(key: str) -> dict[str, Any]:
+    """A cell of a sweep's list of which only the key matters, as JSON."""
+    return {"key": key, "stages": {}}
+
+
+def cli(
+    *arguments: str, root: Path, timeout: float = 400, apart: bool | None = None, **env: str
+) -> subprocess.CompletedProcess[str]:
+    """Run the s1sweep command as a user would, `apart` in a process of its own.
+
+    A process of its own takes seconds to import what it needs, and an engine more. So, unless told, only commands that
+    start other processes, or want another environment, have one; the rest share this one, and its warm engine.
+    """
+    if apart is None:
+        apart = bool(env) or (arguments[0] in APART and "placement=inprocess" not in arguments)
+    if not apart:
+        return _here(arguments, root)
     return subprocess.run(
         [sys.executable, "-m", "s1sweep.cli", *arguments],
         capture_output=True,
@@ -35,6 +68,25 @@ def cli(*arguments: str, root: Path, timeout: float = 400, **env: str) -> subpro
         env=cli_env(root, **env),
         cwd=root.parent,
     )
+
+
+APART = ("run", "serve", "submit", "launch", "doctor", "prefetch")
+
+
+def _here(arguments: Sequence[str], root: Path) -> subprocess.CompletedProcess[str]:
+    """The command in this process, with what it prints and how it exits."""
+    from s1sweep.cli import main
+
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    with mock.patch.dict(os.environ, cli_env(root)), chdir(root.parent), redirect_stdout(out), redirect_stderr(err):
+        try:
+            main(list(arguments), prog_name="s1sweep")
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        except Exception:
+            traceback.print_exc(file=err)
+            code = 1
+    return subprocess.CompletedProcess(["s1sweep", *arguments], code, out.getvalue(), err.getvalue())
 
 
 def cli_env(root: Path, **env: str) -> dict[str, str]:
@@ -60,12 +112,18 @@ class ScriptedEngine:
         self.stream = stream
         self.context = context
         self.decoded = 0
+        self.released = 0
         self.requests: list[tuple[tuple[int, ...], int, Sampling]] = []
 
     def fingerprint(self) -> dict[str, str]:
         return {"engine": "scripted"}
 
     async def generate(
+        self, prompt_ids: Sequence[int], max_tokens: int, stop_ids: Sequence[int], sampling: Sampling
+    ) -> Completion:
+        return self.complete(prompt_ids, max_tokens, stop_ids, sampling)
+
+    def complete(
         self, prompt_ids: Sequence[int], max_tokens: int, stop_ids: Sequence[int], sampling: Sampling
     ) -> Completion:
         prompt = tuple(prompt_ids)
@@ -85,6 +143,9 @@ class ScriptedEngine:
                 break
         self.decoded += len(out)
         return Completion(tuple(out), "length" if len(out) == max_tokens else "context", None, len(prompt))
+
+    async def release(self) -> None:
+        self.released += 1
 
     async def next_logprobs(self, prompt_ids: Sequence[int], token_ids: Sequence[int]) -> tuple[float, ...]:
         """Sure of the first of the tokens where the script says it comes next, else of the last."""

@@ -27,7 +27,10 @@ from tests.helpers import ROOT
 
 TABLE = ROOT / "tests/golden/components.json"
 
-DECODE = ("decode", "case", "trace", "readout", "rows", "segments", "blockfile", "chat", "vllm_engine")
+DECODE = (
+    *("decode", "serve", "session", "stage", "questions", "case", "trace", "readout", "rows", "segments", "blockfile"),
+    *("chat", "engines/protocol", "engines/steps", "engines/vllm"),
+)
 TRAIN = ("sft", "rank", "recipe", "encode", "format")
 COMPONENTS: dict[str, tuple[int | list[int], list[str]]] = {
     "pool": (ingest.VERSION, ["s1sweep/data/ingest.py", "s1sweep/data/pool.py", "s1sweep/sources/raw.py"]),

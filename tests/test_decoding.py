@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from s1sweep.decoding.case import Case
-from s1sweep.decoding.engine import Sampling
+from s1sweep.decoding.engines import Sampling
 from s1sweep.decoding.methods import budget_forcing
 from s1sweep.decoding.readout import Readout
 from s1sweep.decoding.trace import BLOCK, Memo, Stream

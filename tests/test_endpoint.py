@@ -21,10 +21,12 @@ import pytest
 from pydantic import ValidationError
 
 from s1sweep import testbed
-from s1sweep.decoding.engine import Sampling
-from s1sweep.decoding.openai_engine import OpenAIEngine, key
+from s1sweep.decoding.engines import Engine, Sampling
+from s1sweep.decoding.engines.openai import OpenAIEngine
 from s1sweep.errors import UserError
+from s1sweep.servers import key
 from s1sweep.spec import Endpoint
+from s1sweep.store import Store
 from tests.helpers import cli, compose
 
 MODEL = compose("train=none")[0].cell.model
@@ -38,7 +40,10 @@ def endpoint(url: str, **changes: Any) -> Endpoint:
 
 def ask(engine: OpenAIEngine, *prompts: list[int], n: int = 8, stops: tuple[int, ...] = (9,), **sampling: Any) -> list:
     async def all_() -> list:
-        return await asyncio.gather(*(engine.generate(p, n, stops, Sampling(**sampling)) for p in prompts))
+        try:
+            return await asyncio.gather(*(engine.generate(p, n, stops, Sampling(**sampling)) for p in prompts))
+        finally:
+            await engine.release()
 
     return asyncio.run(all_())
 
@@ -145,7 +150,6 @@ def test_what_may_get_better_is_asked_again_and_no_more_at_once_than_allowed(ser
     assert [a.token_ids for a in answers] == [(k + 1,) for k in range(10, 40)]
     assert {k: n for (k,), n in server.asked.items() if n > 1} == {10: 2, 20: 2, 30: 2}
     assert server.most <= 4
-    engine.close()
 
 
 def test_what_stays_wrong_is_said(server: Any) -> None:
@@ -257,13 +261,20 @@ def vllm_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             process.kill()
 
 
+async def logprobs(engine: Engine, prompt: tuple[int, ...], tokens: list[int]) -> tuple[float, ...]:
+    try:
+        return await engine.next_logprobs(prompt, tokens)
+    finally:
+        await engine.release()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("sampling", ["greedy", "sampled"])
 def test_a_real_server_gives_the_tokens_of_the_engine_in_process(
     vllm_server: str, tmp_path: Path, sampling: str
 ) -> None:
     from s1sweep.decoding.chat import Chat, load_tokenizer
-    from s1sweep.decoding.vllm_engine import warm_engine
+    from s1sweep.decoding.engines.vllm import warm_engine
     from s1sweep.stages.resources import Resources
     from tests.test_vllm import decode
 
@@ -281,9 +292,8 @@ def test_a_real_server_gives_the_tokens_of_the_engine_in_process(
     ]
     prompt = chat.prompt("calc 7 a+5")
     tokens = [5, 17, 30]
-    here, there = (asyncio.run(engine.next_logprobs(prompt, tokens)) for engine in (own, served))
+    here, there = (asyncio.run(logprobs(engine, prompt, tokens)) for engine in (own, served))
     assert there == pytest.approx(here, abs=1e-4)
-    served.close()
 
 
 @pytest.mark.slow
@@ -298,8 +308,8 @@ def test_a_sweep_over_a_server(vllm_server: str, root: Path, tmp_path: Path) -> 
     assert own.returncode == 0, own.stderr
 
     def grades(where: Path) -> dict[str, Any]:
-        records = {p.parent.name: json.loads(p.read_text()) for p in where.glob("stages/grade-*/record.json")}
-        return {name: record["result"]["summary"]["accuracy"] for name, record in records.items()}
+        records = map(Store(where).record, Store(where).stage_ids())
+        return {record.id: record.summary["accuracy"] for record in records if record and record.kind == "grade"}
 
     assert grades(root) == grades(other) and len(grades(root)) == 2
     (about,) = root.glob("traces/*/about.json")

@@ -29,7 +29,7 @@ HOMES = {
     "ray": ["runtime", "launchers"],
     "vllm": ["decoding", "testbed"],
     "lm_eval": ["sources"],
-    "httpx": ["servers", "decoding"],
+    "httpx": ["servers"],
     "torch": ["training", "decoding", "testbed"],
     "trl": ["training"],
     "transformers": ["training", "data", "decoding", "testbed"],
@@ -43,7 +43,7 @@ HOMES = {
 }
 ONE_FILE = {  # packages that a single file imports
     "ray": "s1sweep.runtime.ray_backend",
-    "vllm": "s1sweep.decoding.vllm_engine",
+    "vllm": "s1sweep.decoding.engines.vllm",
     "lm_eval": "s1sweep.sources.lm_eval_tasks",
     "huggingface_hub": "s1sweep.sources.hub",
     "fsspec": "s1sweep.store.objects",

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from s1sweep.decoding.case import Case, Judged, Scorer
-from s1sweep.decoding.engine import Completion, Sampling
+from s1sweep.decoding.engines import Completion, Sampling
 from s1sweep.decoding.methods import METHODS
 from s1sweep.decoding.methods.budget_forcing import before_answer
 from s1sweep.decoding.methods.rebase import share_out

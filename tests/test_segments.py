@@ -8,6 +8,7 @@ import asyncio
 import tempfile
 import zlib
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from s1sweep.decoding import blockfile, decode
-from s1sweep.decoding.decode import drive, serve
-from s1sweep.decoding.engine import Completion, Sampling
+from s1sweep.decoding.engines import Completion, Sampling
 from s1sweep.decoding.readout import READOUTS
 from s1sweep.decoding.segments import Segments
+from s1sweep.decoding.serve import serve
+from s1sweep.decoding.session import decode_session
 from s1sweep.decoding.trace import BLOCK, GREEDY_BLOCK
 from s1sweep.spec import DecodeStage
 from s1sweep.stages.contract import Done, Item
@@ -57,22 +59,31 @@ class Dice(ScriptedEngine):
         self, prompt_ids: Sequence[int], max_tokens: int, stop_ids: Sequence[int], sampling: Sampling
     ) -> Completion:
         await asyncio.sleep(0)
-        self._seed = sampling.seed
         return await super().generate(prompt_ids, max_tokens, stop_ids, sampling)
+
+    def complete(
+        self, prompt_ids: Sequence[int], max_tokens: int, stop_ids: Sequence[int], sampling: Sampling
+    ) -> Completion:
+        self._seed = sampling.seed
+        return super().complete(prompt_ids, max_tokens, stop_ids, sampling)
+
+
+class Killed(BaseException):
+    pass
 
 
 class Mortal(Dice):
-    """Answers so many requests and then no more, as a worker that was killed."""
+    """Answers so many requests, and then takes the process with it."""
 
     def __init__(self, requests: int) -> None:
         super().__init__()
         self.left = requests
-        self.dead = asyncio.Event()
 
     async def generate(self, *args: Any) -> Completion:
         if self.left == 0:
-            self.dead.set()
-            await asyncio.Event().wait()
+            for _ in range(10):
+                await asyncio.sleep(0)  # what was answered arrives
+            raise Killed
         self.left -= 1
         return await super().generate(*args)
 
@@ -118,7 +129,8 @@ def session(cells: Sequence[int], traces: Path | None, engine: Dice | None = Non
     """What the cells' records would hold, and the cost that the last of them says."""
     engine, asked = engine or Dice(), items(cells)
     stored = open_(traces) if traces else None
-    stages = list(drive(serve(asked, engine, LetterChat(), stored)))  # type: ignore[arg-type]
+    with decode_session(engine) as runner:
+        stages = list(serve(runner, asked, engine, LetterChat(), stored))  # type: ignore[arg-type]
     assert isinstance(stages[-1][1], Done)
     cost = dict(stages[-1][1].cost)
     assert cost["decoded_tokens"] == engine.decoded
@@ -221,15 +233,9 @@ def unshared(cost: dict) -> int:
 
 
 def test_two_sessions_at_once(tmp_path: Path) -> None:
-    async def both() -> list[Session]:
-        async def one() -> Session:
-            asked = items(ALL)
-            stages = serve(asked, Dice(), LetterChat(), open_(tmp_path))  # type: ignore[arg-type]
-            return results([stage async for stage in stages], asked)
-
-        return await asyncio.gather(one(), one())
-
-    assert asyncio.run(both()) == [scratch(ALL)[0]] * 2
+    with ThreadPoolExecutor(2) as threads:
+        both = [threads.submit(session, ALL, tmp_path) for _ in range(2)]
+        assert [one.result()[0] for one in both] == [scratch(ALL)[0]] * 2
     assert len(list(tmp_path.rglob("*.seg"))) == 2
     found, cost = session(ALL, tmp_path)
     assert (found, cost["decoded_tokens"]) == (scratch(ALL)[0], 0)
@@ -238,17 +244,9 @@ def test_two_sessions_at_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("requests", [0, 1, 17, 60, 120])
 def test_a_killed_session_loses_only_blocks_in_flight(tmp_path: Path, requests: int) -> None:
-    async def die() -> Mortal:
-        engine = Mortal(requests)
-        stages = serve(items(ALL), engine, LetterChat(), open_(tmp_path))  # type: ignore[arg-type]
-        running = asyncio.ensure_future(anext(stages))  # type: ignore[arg-type]
-        await asyncio.wait_for(engine.dead.wait(), 20)
-        for _ in range(10):
-            await asyncio.sleep(0)  # what was answered arrives
-        running.cancel()
-        return engine
-
-    killed = asyncio.run(die())
+    killed = Mortal(requests)
+    with pytest.raises(Killed):
+        session(ALL, tmp_path, killed)
     found, cost = session(ALL, tmp_path)
     assert found == scratch(ALL)[0]
     assert killed.decoded + cost["decoded_tokens"] == scratch(ALL)[1]["decoded_tokens"]
@@ -316,7 +314,7 @@ def test_records_are_found_between_any_bytes(records: list[tuple[blockfile.Recor
 def test_a_stage_takes_its_checkpoints_traces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`run_all` keeps traces where placement says, apart by weights, model and engine."""
     engine = Dice()
-    monkeypatch.setattr("s1sweep.decoding.vllm_engine.warm_engine", lambda *_: engine)
+    monkeypatch.setattr("s1sweep.decoding.engines.vllm.warm_engine", lambda *_: engine)
     monkeypatch.setattr(decode, "load_tokenizer", lambda _: None)
     monkeypatch.setattr(decode, "Chat", lambda *_: LetterChat())
     place = resources(compose("train=none")[0].placement, tmp_path)
@@ -335,7 +333,7 @@ def test_a_stage_takes_its_checkpoints_traces(tmp_path: Path, monkeypatch: pytes
     assert run(place) == (scratch(ALL)[0], 0)
     assert run(place, {"dtype": "bfloat16"})[1] == made
     monkeypatch.setattr(
-        "s1sweep.decoding.vllm_engine.fingerprint", lambda *_: {"engine": "scripted", "device": "another"}
+        "s1sweep.decoding.engines.vllm.fingerprint", lambda *_: {"engine": "scripted", "device": "another"}
     )
     assert run(place)[1] == made
     assert len(list((tmp_path / "traces").glob("*/about.json"))) == 3

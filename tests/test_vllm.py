@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from s1sweep import testbed
-from s1sweep.decoding.decode import drive, segments, serve
+from s1sweep.decoding.decode import segments
 from s1sweep.decoding.readout import READOUTS
+from s1sweep.decoding.serve import serve
+from s1sweep.decoding.session import decode_session
 from s1sweep.sources.tasks import questions
 from s1sweep.spec import CellConfig, DecodeStage
 from s1sweep.stages.contract import Item
@@ -35,7 +37,7 @@ GRID = [
 
 @pytest.fixture(scope="module")
 def engine():
-    from s1sweep.decoding.vllm_engine import warm_engine
+    from s1sweep.decoding.engines.vllm import warm_engine
 
     return warm_engine(compose("train=none")[0].cell.model, str(testbed.BASE), Resources(kv_cache_mb=128))
 
@@ -61,11 +63,12 @@ def decode(
             model=c.model, task=c.task, method=c.method, extrapolation=c.extrapolation, sampling=c.sampling
         )
         items.append(Item(spec, {}, out / str(i)))
-    for _, done in drive(serve(items, engine, chat, stored)):
-        if isinstance(done, Exception):
-            raise done
-        if cost is not None:
-            cost.update(done.cost)
+    with decode_session(engine) as runner:
+        for _, done in serve(runner, items, engine, chat, stored):
+            if isinstance(done, Exception):
+                raise done
+            if cost is not None:
+                cost.update(done.cost)
     return [[json.loads(line) for line in (item.out / READOUTS).read_text().splitlines()] for item in items]
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from s1sweep.decoding.engine import Completion
+from s1sweep.decoding.engines import Completion
 
 FORMAT = 2  # raise it when the bytes below change: old files then lie where nobody looks
 _MAGIC = b"\xf5\xa7"

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from s1sweep.decoding.engine import Sampling
+from s1sweep.decoding.engines import Sampling
 from s1sweep.decoding.readout import Answer
 from s1sweep.decoding.trace import Cut, Memo, Stream, Trace
 from s1sweep.spec import Cap, SamplingSpec

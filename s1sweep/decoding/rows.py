@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from array import array
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,11 @@ class Rows:
                 part.seek(start)
                 out.write(part.read(size))
         self._part.unlink()
+
+    def close(self) -> None:
+        """Let go of the file; one that is not finished stays in part."""
+        with suppress(OSError):  # what could not be written is of no use to anyone
+            self._file.close()
 
 
 def row_of(question_id: str, sample: int, readout: Readout, chat: Format) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from s1sweep.decoding.blockfile import Record
 from s1sweep.decoding.case import Judged
-from s1sweep.decoding.engine import Completion, Engine
+from s1sweep.decoding.engines import Completion, Engine
 from s1sweep.decoding.segments import Segments
 from s1sweep.decoding.trace import Tally
 from s1sweep.errors import UserError

@@ -27,7 +27,7 @@ from typing import Any
 
 from s1sweep.decoding import blockfile
 from s1sweep.decoding.blockfile import Record
-from s1sweep.decoding.engine import Completion
+from s1sweep.decoding.engines import Completion
 from s1sweep.identity import digest
 
 _FILE = 40  # a position is a file's number above this bit, and an offset below

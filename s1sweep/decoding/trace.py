@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from s1sweep.decoding.engine import Completion, Engine, Sampling
+from s1sweep.decoding.engines import Completion, Engine, Sampling
 from s1sweep.decoding.segments import Segments
 from s1sweep.identity import digest
 

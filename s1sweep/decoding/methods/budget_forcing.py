@@ -26,7 +26,7 @@ from dataclasses import replace
 from typing import Literal
 
 from s1sweep.decoding.case import Case, Format, Reading, with_parameters
-from s1sweep.decoding.engine import Sampling
+from s1sweep.decoding.engines import Sampling
 from s1sweep.decoding.readout import Answer, Ending, Probe, Readout
 from s1sweep.decoding.trace import Cut
 from s1sweep.spec import BudgetForcingSpec, ExtrapolationSpec, ForcedSpec

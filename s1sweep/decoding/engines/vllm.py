@@ -1,4 +1,4 @@
-"""The vLLM engine behind the engine seam: one in-process engine, kept warm from checkpoint to checkpoint.
+"""vLLM as an engine: one in this process for each role, kept warm from checkpoint to checkpoint.
 
 In-process, because a request must be added the moment a trace asks for it, without a hop to another process. Only
 this file imports vLLM.
@@ -6,16 +6,15 @@ this file imports vLLM.
 
 from __future__ import annotations
 
-import asyncio
 import gc
-import itertools
 import os
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from s1sweep.decoding.engine import Completion, Sampling
+from s1sweep.decoding.engines.protocol import Completion, Sampling
+from s1sweep.decoding.engines.steps import Steps
 from s1sweep.identity import digest, encode
 from s1sweep.sources import model_path
 from s1sweep.spec import ModelSpec, ScorerSpec
@@ -28,16 +27,16 @@ _warm: dict[str, tuple[str, VllmEngine]] = {}  # by role: a reward model has an 
 def warm_engine(model: Model, weights: str, resources: Resources, role: str = "decode") -> VllmEngine:
     """The process's engine with these weights: the running one with weights reloaded if only they differ.
 
-    A reload leaves the prefix cache stale, so it is always reset (facts: wrong tokens otherwise).
+    One that was closed, or that a session has not released, is replaced.
     """
     key = digest([encode(model), model_path(model), repr(replace(resources, traces=None, shard=None))])
-    held = _warm.get(role)
-    if held is not None and held[0] == key:
-        held[1].load(weights)
-        return held[1]
-    if held is not None:
-        held[1].close()
-    engine = VllmEngine(model, weights, resources)
+    had, engine = _warm.pop(role, ("", None))  # forgotten until the one to use is ready
+    if engine is not None and had == key and engine.idle:
+        engine.load(weights)
+    else:
+        if engine is not None:
+            engine.close()
+        engine = VllmEngine(model, weights, resources)
     _warm[role] = key, engine
     return engine
 
@@ -63,6 +62,7 @@ class LazyEngine:
     def __init__(self, model: Model, weights: str, resources: Resources, role: str = "decode") -> None:
         self._wanted = model, weights, resources, role
         self._engine: VllmEngine | None = None
+        self._failed: Exception | None = None
         self._fingerprint = fingerprint(model, resources)
 
     def fingerprint(self) -> dict[str, Any]:
@@ -76,9 +76,20 @@ class LazyEngine:
     async def next_logprobs(self, prompt_ids: Sequence[int], token_ids: Sequence[int]) -> tuple[float, ...]:
         return await self._started().next_logprobs(prompt_ids, token_ids)
 
+    async def release(self) -> None:
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            await engine.release()
+
     def _started(self) -> VllmEngine:
+        if self._failed is not None:
+            raise self._failed  # each question would try, and wait for it to fail, again
         if self._engine is None:
-            self._engine = warm_engine(*self._wanted)
+            try:
+                self._engine = warm_engine(*self._wanted)
+            except Exception as error:
+                self._failed = error
+                raise
         return self._engine
 
 
@@ -94,7 +105,7 @@ def _repack_embeddings(model: Any) -> None:
 
 
 class VllmEngine:
-    """vLLM's step loop, pumped by the event loop that awaits it. One event loop at a time."""
+    """vLLM, stepped by the event loop that awaits it. One event loop at a time."""
 
     def __init__(self, model: Model, weights: str, resources: Resources) -> None:
         os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
@@ -142,7 +153,8 @@ class VllmEngine:
                 "reasoning_start_str": marks.think_start,
                 "reasoning_end_str": marks.think_end,
             }
-        self._llm = LLM(**{**args, **model.engine_args})
+        self._llm: LLM | None = LLM(**{**args, **model.engine_args})
+        self._steps = Steps(self._llm.llm_engine)
         # What the engine is made of stays; without this every full collection would walk through it.
         gc.collect()
         gc.freeze()
@@ -153,31 +165,55 @@ class VllmEngine:
         )
         self._max_len = model.max_model_len
         self._weights = weights
-        self._numbers = itertools.count()
-        self._waiting: dict[str, asyncio.Future[Any]] = {}
-        self._pump: asyncio.Future[None] | None = None
 
     def fingerprint(self) -> dict[str, Any]:
         return self._fingerprint
 
+    @property
+    def idle(self) -> bool:
+        """Whether a session may begin: no other one uses the engine, and it is not closed."""
+        return self._llm is not None and self._steps.idle
+
     def load(self, weights: str) -> None:
-        """Put other weights of the same architecture in place."""
+        """Put other weights of the same architecture in place, and close the engine if that fails.
+
+        The prefix cache is of the old weights, so it is emptied: it would give wrong tokens.
+        """
         if weights == self._weights:
             return
-        self._llm.collective_rpc("reload_weights", kwargs={"weights_path": weights})
-        self._llm.apply_model(_repack_embeddings)
-        self._llm.reset_prefix_cache()
+        assert self._llm is not None
+        try:
+            self._llm.collective_rpc("reload_weights", kwargs={"weights_path": weights})
+            self._llm.apply_model(_repack_embeddings)
+            self.forget()
+        except BaseException:
+            self.close()  # it has some of the new weights, and some of the old
+            raise
         self._weights = weights
 
+    async def release(self) -> None:
+        if not self._steps.release():
+            self.close()
+
     def close(self) -> None:
-        """Free the engine's memory."""
-        gc.unfreeze()
-        del self._llm
-        gc.collect()
+        """Free the engine's memory; nothing can be asked of it any more."""
+        llm, self._llm = self._llm, None
+        if llm is not None:
+            self._steps.close()
+            # Left to the collector, memory stays as long as anyone holds an error that came from the engine. vLLM's own
+            # shutdown ends the process groups of the whole process, with which a reward model's engine works too.
+            core = llm.llm_engine.engine_core
+            core._finalizer.detach()
+            core.engine_core.model_executor.shutdown()
+            gc.unfreeze()
+            del llm
+            gc.collect()
 
     def forget(self) -> None:
-        """Empty the prefix cache."""
-        self._llm.reset_prefix_cache()
+        """Empty the prefix cache. Raises RuntimeError if requests hold parts of it."""
+        assert self._llm is not None
+        if not self._llm.reset_prefix_cache():
+            raise RuntimeError("vLLM did not empty its prefix cache")
 
     async def generate(
         self, prompt_ids: Sequence[int], max_tokens: int, stop_ids: Sequence[int], sampling: Sampling
@@ -197,7 +233,7 @@ class VllmEngine:
             ignore_eos=True,  # an EOS is a stop only where the caller says so
             **dict(sampling.extra),
         )
-        output = await self._request(prompt_ids, params, priority=-max_tokens)
+        output = await self._steps.request({"prompt_token_ids": list(prompt_ids)}, params, priority=-max_tokens)
         got = output.outputs[0]
         ids = tuple(got.token_ids)
         prefilled = len(prompt_ids) - (output.num_cached_tokens or 0)
@@ -213,36 +249,6 @@ class VllmEngine:
             temperature=0.0,
             logprob_token_ids=list(token_ids),
         )
-        found = (await self._request(prompt_ids, params)).outputs[0].logprobs[0]
+        output = await self._steps.request({"prompt_token_ids": list(prompt_ids)}, params)
+        found = output.outputs[0].logprobs[0]
         return tuple(found[i].logprob for i in token_ids)
-
-    async def _request(self, prompt_ids: Sequence[int], params: Any, priority: int = 0) -> Any:
-        name = str(next(self._numbers))
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._waiting[name] = future
-        try:
-            self._llm.llm_engine.add_request(name, {"prompt_token_ids": list(prompt_ids)}, params, priority=priority)
-        except BaseException:
-            del self._waiting[name]  # refused: the others must not wait for it
-            raise
-        if self._pump is None or self._pump.done():
-            self._pump = asyncio.ensure_future(self._run())
-        return await future
-
-    async def _run(self) -> None:
-        engine = self._llm.llm_engine
-        try:
-            while self._waiting:
-                for output in engine.step():
-                    if output.finished:
-                        future = self._waiting.pop(output.request_id)
-                        if not future.done():
-                            future.set_result(output)
-                # A finished request wakes its readers, who ask for more a few hops later; let them join the next step.
-                for _ in range(6):
-                    await asyncio.sleep(0)
-        except Exception as error:
-            for future in self._waiting.values():
-                if not future.done():
-                    future.set_exception(error)
-            self._waiting.clear()

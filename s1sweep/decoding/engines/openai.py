@@ -1,23 +1,20 @@
-"""An OpenAI-compatible server behind the engine seam: token ids to /v1/completions, token ids back.
+"""An OpenAI-compatible server as an engine: token ids to /v1/completions, token ids back.
 
 It must be vLLM's or answer like it: `return_token_ids`, `stop_token_ids`, `min_tokens` and `ignore_eos` are its own. A
 server that gives text alone is refused, since its text would be split into other tokens than it made. Where the server
-stands is placement; what it is goes into the fingerprint. Only this file imports httpx.
+stands is placement; what it is goes into the fingerprint.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-import random
+import json
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from threading import Event
 from typing import Any
 
-from s1sweep.decoding.engine import Completion, Sampling
+from s1sweep.decoding.engines.protocol import Completion, Sampling
 from s1sweep.errors import UserError
-from s1sweep.servers import LONGEST_WAIT, PASSING
+from s1sweep.servers import Client
 from s1sweep.spec import Endpoint, ModelSpec
 
 FIELD = "placement.endpoint"
@@ -25,40 +22,16 @@ FIELD = "placement.endpoint"
 NEUTRAL = {"top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0}
 
 
-def key(endpoint: Endpoint) -> str | None:
-    """The server's key; None for one without. Raises UserError if its environment variable is not set here."""
-    if endpoint.key_env is None:
-        return None
-    if found := os.environ.get(endpoint.key_env):
-        return found
-    raise UserError(
-        f"{FIELD}.key_env={endpoint.key_env!r}: this environment variable is not set. Set it, where stages run, to the "
-        f"server's key, or give {FIELD}.key_env=null for a server without one."
-    )
-
-
 class OpenAIEngine:
     """The weights of a model, served elsewhere. Raises UserError if the server does not serve them or gives no ids."""
 
     def __init__(self, model: ModelSpec, weights: str, endpoint: Endpoint, first_wait: float = 1.0) -> None:
-        import httpx
-
         self._endpoint = endpoint
-        self._first_wait = first_wait
         self._max_len = model.max_model_len
-        self._stopped = Event()
-        said = key(endpoint)
-        self._client = httpx.Client(
-            headers={"Authorization": f"Bearer {said}"} if said else {},
-            timeout=endpoint.timeout_s,
-            limits=httpx.Limits(max_connections=endpoint.at_once, max_keepalive_connections=endpoint.at_once),
-        )
-        self._threads = ThreadPoolExecutor(endpoint.at_once, thread_name_prefix="endpoint")
-        self._url = endpoint.url.rstrip("/")
-        self._name = self._served(model, weights)
-        version = self._client.get(f"{self._url.removesuffix('/v1')}/version")  # vLLM's; others have none
+        self._client = Client(endpoint, first_wait)
+        self._name, version = asyncio.run(self._look(weights))
         self._fingerprint = {
-            "engine": f"completions of vllm {_json(version).get('version', 'unknown')}",
+            "engine": f"completions of vllm {version}",
             "served": endpoint.model,
             "device": endpoint.device,
         }
@@ -66,11 +39,8 @@ class OpenAIEngine:
     def fingerprint(self) -> Mapping[str, Any]:
         return self._fingerprint
 
-    def close(self) -> None:
-        """Leave the server; requests that wait are given up."""
-        self._stopped.set()
-        self._threads.shutdown(wait=True, cancel_futures=True)
-        self._client.close()
+    async def release(self) -> None:
+        await self._client.close()
 
     async def generate(
         self, prompt_ids: Sequence[int], max_tokens: int, stop_ids: Sequence[int], sampling: Sampling
@@ -95,8 +65,7 @@ class OpenAIEngine:
             body["logit_bias"] = {str(i): -100.0 for i in sampling.banned}
         if sampling.thinking_budget is not None:
             body["thinking_token_budget"] = sampling.thinking_budget
-        said = await self._asked(body)
-        got = said["choices"][0]
+        got, usage = await self._asked(body)
         ids = got.get("token_ids")
         if ids is None:
             raise UserError(
@@ -104,11 +73,11 @@ class OpenAIEngine:
                 "split into other tokens than were made. Serve the model with vLLM 0.11 or newer, or give "
                 f"{FIELD}=null for an engine of our own."
             )
-        return self._completion(tuple(ids), got, max_tokens, tuple(stop_ids), _prefilled(said, len(prompt_ids)))
+        return self._completion(tuple(ids), got, max_tokens, tuple(stop_ids), _prefilled(usage, len(prompt_ids)))
 
     async def next_logprobs(self, prompt_ids: Sequence[int], token_ids: Sequence[int]) -> tuple[float, ...]:
         wanted = list(token_ids)
-        said = await self._asked(
+        got, _ = await self._asked(
             {
                 **NEUTRAL,
                 "prompt": list(prompt_ids),
@@ -119,7 +88,7 @@ class OpenAIEngine:
                 "return_tokens_as_token_ids": True,
             }
         )
-        found = ((said["choices"][0].get("logprobs") or {}).get("top_logprobs") or [{}])[0]
+        found = ((got.get("logprobs") or {}).get("top_logprobs") or [{}])[0]
         if missing := [i for i in wanted if f"token_id:{i}" not in found]:
             raise UserError(f"{FIELD}.url={self._endpoint.url!r} gives no log-probability of token {missing[0]}.")
         return tuple(float(found[f"token_id:{i}"]) for i in wanted)
@@ -137,57 +106,34 @@ class OpenAIEngine:
             "Start it without stops of its own: vllm serve --generation-config vllm."
         )
 
-    async def _asked(self, body: Mapping[str, Any]) -> Any:
-        ask = {"model": self._name, **body}
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._post, ask)
+    async def _asked(self, body: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+        """The choice of the server's answer, and its account of tokens."""
+        return await self._client.post("/completions", {"model": self._name, **body}, _choice)
 
-    def _post(self, body: Mapping[str, Any]) -> Any:
-        """The server's answer; asked again where that may help. Raises ConnectionError when it does not."""
-        import httpx
+    async def _look(self, weights: str) -> tuple[str, str]:
+        """The server's name of the weights, and its version of vLLM."""
+        try:
+            found = await self._served(weights)
+            _, said = await self._client.get(f"{self._client.url.removesuffix('/v1')}/version")
+            return found, str(_json(said).get("version", "unknown"))  # others than vLLM's have none
+        finally:
+            await self._client.close()
 
-        said, after = "", None
-        for tried in range(self._endpoint.max_tries):
-            if tried:
-                self._pause(tried - 1, after)
-            try:
-                response = self._client.post(f"{self._url}/completions", json=body)
-            except httpx.TransportError as error:  # no connection, or too late
-                said, after = f"{type(error).__name__}: {error}", None
-                continue
-            if response.status_code == 200 and (found := _json(response)).get("choices"):
-                return found
-            said, after = f"HTTP {response.status_code} {response.text[:300]}", response.headers.get("Retry-After")
-            if response.status_code not in PASSING:
-                raise UserError(f"{FIELD}.url={self._endpoint.url!r}, model {body['model']!r}: {said}")
-        raise ConnectionError(
-            f"{FIELD}.url={self._endpoint.url!r}: {said} (after {self._endpoint.max_tries} tries). What was decoded is "
-            "kept."
-        )
-
-    def _pause(self, tried: int, after: str | None) -> None:
-        wait = min(self._first_wait * 2**tried, LONGEST_WAIT) * random.uniform(0.5, 1)  # so that threads do not march
-        if after and after.isdigit():
-            wait = max(wait, min(float(after), LONGEST_WAIT))
-        if self._stopped.wait(wait):
-            raise ConnectionError("the session has ended")
-
-    def _served(self, model: ModelSpec, weights: str) -> str:
+    async def _served(self, weights: str) -> str:
         """The server's name of the weights."""
-        import httpx
-
         endpoint = self._endpoint
         try:
-            response = self._client.get(f"{self._url}/models")
-        except httpx.TransportError as error:
+            status, said = await self._client.get(f"{self._client.url}/models")
+        except ConnectionError as error:
             raise UserError(
-                f"{FIELD}.url={endpoint.url!r} does not answer ({type(error).__name__}: {error}). Start the server, or "
-                "give its address as http://HOST:PORT/v1."
+                f"{FIELD}.url={endpoint.url!r} does not answer ({error}). Start the server, or give its address as "
+                "http://HOST:PORT/v1."
             ) from error
-        listed = _json(response).get("data")
-        if response.status_code != 200 or not listed:
+        listed = _json(said).get("data")
+        if status != 200 or not listed:
             raise UserError(
-                f"{FIELD}.url={endpoint.url!r}/models says HTTP {response.status_code} {response.text[:200]}. Give the "
-                f"address of an OpenAI-compatible server, which ends in /v1, and {FIELD}.key_env if it wants a key."
+                f"{FIELD}.url={endpoint.url!r}/models says HTTP {status} {said[:200]}. Give the address of an "
+                f"OpenAI-compatible server, which ends in /v1, and {FIELD}.key_env if it wants a key."
             )
         wanted = endpoint.model or weights
         found = next((m for m in listed if m["id"] == wanted or (not endpoint.model and m.get("root") == wanted)), None)
@@ -205,16 +151,19 @@ class OpenAIEngine:
         return str(found["id"])
 
 
-def _json(response: Any) -> dict[str, Any]:
-    """A response's JSON object; empty if it is none."""
+def _json(text: str) -> dict[str, Any]:
+    """A JSON object; empty if the text is none."""
     try:
-        found = response.json()
+        found = json.loads(text)
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
 
 
-def _prefilled(said: Mapping[str, Any], prompt: int) -> int:
+def _choice(said: Any) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    return said["choices"][0], said.get("usage") or {}
+
+
+def _prefilled(usage: Mapping[str, Any], prompt: int) -> int:
     """Prompt tokens that were computed: all, unless the server tells (vLLM's --enable-prompt-tokens-details)."""
-    details = (said.get("usage") or {}).get("prompt_tokens_details") or {}
-    return prompt - (details.get("cached_tokens") or 0)
+    return prompt - ((usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0)

@@ -1,4 +1,4 @@
-"""The engine seam: token ids in, token ids out. Knows nothing of methods, text or questions."""
+"""What every engine offers: token ids in, token ids out. Knows nothing of methods, text or questions."""
 
 from __future__ import annotations
 
@@ -66,4 +66,10 @@ class Engine(Protocol):
 
     async def next_logprobs(self, prompt_ids: Sequence[int], token_ids: Sequence[int]) -> tuple[float, ...]:
         """Log-probability of each of `token_ids` as the token after the prompt."""
+        ...
+
+    async def release(self) -> None:
+        """At a session's end, on its event loop, after all that used the engine there: abort the requests that are
+        unfinished, so that the next session finds the engine as new, or close it, so that the next one starts another.
+        """
         ...

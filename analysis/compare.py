@@ -17,7 +17,8 @@ from rich.table import Table
 from s1sweep.errors import UserError
 from s1sweep.spec import CellSpec, Excluded
 from s1sweep.spec.base import Spec
-from s1sweep.store import Store, Sweep, diff, same_result
+from s1sweep.store import Store, Sweep, same_result
+from s1sweep.store.records import differences
 
 from . import results, stats
 from .labels import columns, shown
@@ -224,18 +225,18 @@ def _fingerprint(store: Store, cells: Sequence[CellResult]) -> dict[str, set[str
             if stage in seen or (record := record_of(store, stage)) is None:
                 continue
             seen.add(stage)
-            hashed, made = record["result"]["hashed"], record["provenance"]
-            for name, value in made["code"].items():
+            made = record.provenance
+            for name, value in made.code.items():
                 found[f"code {name}"].add(value[:12])
-            for name, value in made["environment"].items():
+            for name, value in made.environment.items():
                 if name != "executable":
                     found[f"library {name}"].add(value)
-            for name, value in _flat(made.get("cost", {}).get("engine", {})):
+            for name, value in _flat(made.cost.get("engine") or {}):
                 found[f"engine {name}"].add(_said(value))
-            for name, version in hashed.get("versions", {}).items():
+            for name, version in record.versions.items():
                 grader = f"grader {cell.spec['task'].get('grader')}" if name == "grader" else name
                 found[f"version of {grader}"].add(str(version))
-            for name, value in hashed.get("content", {}).items():
+            for name, value in record.hashed.get("content", {}).items():
                 which = cell.spec.get(name, {}).get("name", "") if isinstance(cell.spec.get(name), dict) else ""
                 found[f"content of {name} {which}".rstrip()].add(str(value)[:12])
     return found
@@ -250,7 +251,7 @@ def _changed(a: Store, ours: Sequence[CellResult], b: Store, theirs: Sequence[Ce
         if stage in shared and (one := record_of(a, stage)) and (other := record_of(b, stage)):
             if same_result(one, other):
                 continue
-            found = {name: (x, y) for name, x, y in diff(one["result"], other["result"])}
+            found = {name: (x, y) for name, x, y in differences(one, other)}
             summary = {name: found[f"summary.{name}"] for name in SUMMARIES if f"summary.{name}" in found}
             files = sorted({name[8:].rpartition(".")[0] for name in found if name.startswith("outputs.")})
             yield {"stage": stage, "files": files, "summary": summary}

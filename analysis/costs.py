@@ -5,12 +5,14 @@ Knows records; not prices, and not how they are shown.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from s1sweep.store import Store
+from s1sweep.estimating.jobs import FinishedJob, finished_jobs, job_of
+from s1sweep.identity import kind_of
+from s1sweep.planning import KINDS
+from s1sweep.store import Record, Store
 
 from .provenance import Records
 
@@ -28,7 +30,10 @@ PURPOSES = {
 
 @dataclass(frozen=True)
 class Spent:
-    """`seconds` of wall time in `runs` attempts of one kind of stage, each on `devices` (`2 x NVIDIA H100`)."""
+    """`seconds` of wall time in `runs` of one kind of stage, each on `devices` (`2 x NVIDIA H100`).
+
+    A run is an engine session, or a stage of another kind (in records of s1sweep 0.1: a batch of such stages).
+    """
 
     kind: str
     stages: int
@@ -60,78 +65,66 @@ class Costs:
 
 
 def costs(store: Store, found: Records) -> Costs:
-    """A decode record's cost counts from the start of its session, so of each session the last record counts; it may be
-    that of another sweep, since a session serves whoever needs its checkpoint.
+    """Engine sessions count as a whole, also what they did for other sweeps: a session serves whoever needs its
+    checkpoint.
     """
-    done = {stage: record for stage, record in found.items() if record}
-    decodes = {stage: record for stage, record in done.items() if _kind(stage) == "decode"}
-    purposes: Counter[str] = Counter()
-    for record in decodes.values():
-        summary = record["result"]["summary"]
-        for purpose in PURPOSES:
-            mean = summary.get(f"mean_{purpose}_tokens", 0.0)
-            purposes[purpose] += round(mean * summary.get("readouts", 0))
-    purposes["thinking"] -= purposes["injected"]
-    last = _sessions(store, decodes)
+    done: dict[str, dict[str, Record]] = {kind: {} for kind in KINDS}
+    for stage, record in found.items():
+        if record is not None:
+            done[record.kind][stage] = record
+    decodes = done["decode"]
+    jobs = {kind: finished_jobs(records.values()) for kind, records in done.items()}
+    jobs["decode"] = _sessions(store, decodes)
     sums = {
-        name: sum(int(one["cost"].get(f"{name}_tokens", 0)) for one in last)
+        name: sum(int(job.last.cost.get(f"{name}_tokens", 0)) for job in jobs["decode"])
         for name in ("requested", "decoded", "reused", "prefilled")
     }
-    kinds: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
-    for stage, record in done.items():
-        if stage not in decodes:
-            kinds[_kind(stage)].append(record["provenance"])
-    numbers = {kind: len(runs) for kind, runs in kinds.items()} | ({"decode": len(decodes)} if decodes else {})
-    if last:
-        kinds["decode"] = last
     spent = tuple(
-        Spent(kind, numbers[kind], len(kinds[kind]), sum(one["seconds"] for one in kinds[kind]), _devices(kinds[kind]))
-        for kind in ("pool", "curate", "select", "train", "decode", "grade")
-        if kind in kinds
+        Spent(kind, len(done[kind]), len(made), sum(job.seconds for job in made), _devices(job.last for job in made))
+        for kind, made in jobs.items()
+        if made
     )
-    return Costs({PURPOSES[p]: purposes[p] for p in PURPOSES if purposes[p]}, **sums, spent=spent)
+    return Costs(_purposes(decodes.values()), **sums, spent=spent)
 
 
 def decoded_by(store: Store, stages: Iterable[str]) -> int:
     """Distinct tokens that the sessions of some decode stages made, or found stored: the same with any number of
     engines, and whether or not another sweep had made some of them. A stage without a record counts for nothing.
     """
-    sessions: dict[Any, int] = {}
-    for record in filter(None, map(store.record, stages)):
-        cost, key = record["provenance"]["cost"], _session(record)
-        found = int(cost.get("decoded_tokens", 0)) + int(cost.get("reused_tokens", 0))
-        sessions[key] = max(sessions.get(key, 0), found)
-    return sum(sessions.values())
+    sessions = finished_jobs(filter(None, map(store.record, stages)))
+    return sum(int(one.last.cost.get(f"{name}_tokens", 0)) for one in sessions for name in ("decoded", "reused"))
 
 
-def _kind(stage: str) -> str:
-    return stage.split("-", 1)[0]
+def _purposes(decodes: Iterable[Record]) -> dict[str, int]:
+    """Tokens by purpose, those of which there are some."""
+    found: Counter[str] = Counter()
+    for record in decodes:
+        for purpose in PURPOSES:
+            mean = record.summary.get(f"mean_{purpose}_tokens", 0.0)
+            found[purpose] += round(mean * record.summary.get("readouts", 0))
+    found["thinking"] -= found["injected"]
+    return {said: found[purpose] for purpose, said in PURPOSES.items() if found[purpose]}
 
 
-def _sessions(store: Store, decodes: Mapping[str, Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The provenance of the last record of each engine session that made some of `decodes`."""
-    last = {_session(record): record["provenance"] for record in decodes.values()}
-    others = (store.record(stage) for stage in store.stage_ids() if _kind(stage) == "decode" and stage not in decodes)
-    theirs = [record for record in others if record is not None and _session(record) in last]
-    for record in [*decodes.values(), *theirs]:
-        made, key = record["provenance"], _session(record)
-        last[key] = max(last[key], made, key=lambda one: (one["seconds"], one["cost"].get("requested_tokens", 0)))
-    return list(last.values())
+def _sessions(store: Store, decodes: Mapping[str, Record]) -> list[FinishedJob]:
+    """The engine sessions that made some of `decodes`, with the records that they made for others."""
+    if not decodes:
+        return []
+    ours = {job_of(record) for record in decodes.values()}
+    names = (name for name in store.stage_ids() if kind_of(name) == "decode" and name not in decodes)
+    theirs = [record for record in map(store.record, names) if record is not None and job_of(record) in ours]
+    return finished_jobs([*decodes.values(), *theirs])
 
 
-def _session(record: Mapping[str, Any]) -> Any:
-    """A session's stages began together, on one host, from one checkpoint."""
-    made = record["provenance"]
-    return made["host"], made["started"], record["result"]["hashed"]["inputs"].get("checkpoint")
-
-
-def _devices(runs: list[Mapping[str, Any]]) -> str:
+def _devices(runs: Iterable[Record]) -> str:
     """Where the runs were, as far as their records say."""
     found = set()
-    for one in runs:
-        engine = one["cost"].get("engine") or {}
-        number = engine.get("tensor_parallel") or one["cost"].get("workers") or 1
-        cpu = one["environment"].get("torch", "").endswith("+cpu") or not (engine or "workers" in one["cost"])
+    for record in runs:
+        cost = record.cost
+        engine = cost.get("engine") or {}
+        number = engine.get("tensor_parallel") or cost.get("workers") or 1
+        torch = record.provenance.environment.get("torch", "")
+        cpu = torch.endswith("+cpu") or not (engine or "workers" in cost)
         name = str(engine.get("device") or ("CPU" if cpu else "accelerator"))
         name = "CPU" if name == "cpu" else name
         found.add(f"{number} × {name}" if number > 1 else name)

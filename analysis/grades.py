@@ -7,7 +7,6 @@ without where only counts are asked.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 from s1sweep.errors import UserError
 from s1sweep.identity import file_sha256
 from s1sweep.sources.raw import read_jsonl
-from s1sweep.store import Store
+from s1sweep.store import Record, Store
 
 GRADES = "grades.jsonl"
 INTEGERS = (
@@ -28,25 +27,25 @@ TEXTS = ("question_id", "verdict", "extracted", "gold", "ended")
 REQUIRED = ("question_id", "sample", "verdict", "credit", "thinking_tokens", "total_tokens")
 
 
-def located(store: Store, stage: str, record: Mapping[str, Any], verify: bool = False) -> Path:
+def located(store: Store, stage: str, record: Record, verify: bool = False) -> Path:
     """Where the grades of a record are. Raises UserError if they are gone, or not as long as the record says.
 
     With `verify` their sha256 is compared too, which reads them.
     """
     folder = store.stage_dir(stage)
-    path = folder / record["provenance"]["attempt"] / GRADES
-    said = record["result"]["outputs"].get(GRADES)
+    path = folder / record.attempt / GRADES
+    said = record.outputs.get(GRADES)
     if said is None:
         raise _broken(folder / "record.json", f"names no {GRADES} among its outputs", folder)
-    store.files.fetch(path.relative_to(store.root).as_posix(), said["bytes"], said["sha256"])
+    store.files.fetch(path.relative_to(store.root).as_posix(), said.bytes, said.sha256)
     try:
         size = path.stat().st_size
     except OSError:
-        raise _broken(path, f"is not there, though its record is (expected {said['bytes']:,} bytes)", folder) from None
-    if size != said["bytes"]:
-        raise _broken(path, f"has {size:,} bytes, and its record says {said['bytes']:,}: cut short or edited", folder)
-    if verify and (found := file_sha256(path)) != said["sha256"]:
-        raise _broken(path, f"has sha256 {found[:12]}…, and its record says {said['sha256'][:12]}…: edited", folder)
+        raise _broken(path, f"is not there, though its record is (expected {said.bytes:,} bytes)", folder) from None
+    if size != said.bytes:
+        raise _broken(path, f"has {size:,} bytes, and its record says {said.bytes:,}: cut short or edited", folder)
+    if verify and (found := file_sha256(path)) != said.sha256:
+        raise _broken(path, f"has sha256 {found[:12]}…, and its record says {said.sha256[:12]}…: edited", folder)
     return path
 
 

@@ -63,9 +63,9 @@ def _write_run(sweep: Sweep, name: str, by_task: Mapping[str, CellResult], folde
     store = sweep.store
     samples = {task: _samples(store, cell) for task, cell in by_task.items()}
     records = [record_of(store, cell.stages["grade"]) for cell in by_task.values()]
-    made = [record["provenance"] for record in records if record]
-    started = min(one["started"] for one in made)
-    ended = max(one["started"] + one["seconds"] for one in made)
+    made = [record.provenance for record in records if record]
+    started = min(one.started for one in made)
+    ended = max(one.started + one.seconds for one in made)
     specs = {task: CellSpec.model_validate(cell.spec) for task, cell in by_task.items()}
     spec = next(iter(specs.values()))
     model = {"pretrained": spec.model.source, "revision": spec.model.revision, "dtype": spec.model.dtype}
@@ -96,7 +96,7 @@ def _write_run(sweep: Sweep, name: str, by_task: Mapping[str, CellResult], folde
             "torch_seed": spec.sampling.seed,
             "fewshot_seed": spec.sampling.seed,
         },
-        "git_hash": made[0]["code"].get("commit"),
+        "git_hash": made[0].code.get("commit"),
         "date": started,
         "s1sweep_version": __version__,
         "lm_eval_version": None,

@@ -15,7 +15,7 @@ from s1sweep import __version__
 from s1sweep.data.card import CARD
 from s1sweep.errors import UserError
 from s1sweep.sources.hub import PATTERNS
-from s1sweep.store import Store, Sweep
+from s1sweep.store import Record, Store, Sweep
 
 from .labels import columns
 from .results import CellResult, cells, record_of
@@ -30,7 +30,7 @@ class Checkpoint:
 
     store: Store
     stage: str
-    record: Mapping[str, Any]
+    record: Record
     cells: tuple[CellResult, ...]
     sweeps: tuple[str, ...]
 
@@ -85,15 +85,15 @@ def write(checkpoint: Checkpoint) -> str:
         data=spec["data"],
         subset=_subset(checkpoint),
         recipe=_recipe(spec["train"]),
-        trained=checkpoint.record["result"]["summary"],
+        trained=checkpoint.record.summary,
         delimiters=model["delimiters"],
         headings=[column.heading for column in columns(done)] if done else [],
         rows=list(zip(zip(*(column.values for column in columns(done)), strict=True), done, strict=True)),
         open=len(checkpoint.cells) - len(done),
         sweeps=checkpoint.sweeps,
         stages={kind: stage for kind, stage in checkpoint.cells[0].stages.items() if kind not in ("decode", "grade")},
-        code=checkpoint.record["provenance"]["code"],
-        environment=checkpoint.record["provenance"]["environment"],
+        code=checkpoint.record.provenance.code,
+        environment=checkpoint.record.provenance.environment,
         version=__version__,
     )
 
@@ -106,7 +106,7 @@ def _hub(model: Mapping[str, Any]) -> str | None:
 
 def _subset(checkpoint: Checkpoint) -> dict[str, Any]:
     """The data card of what it was trained on; empty where the stage is gone."""
-    stage = checkpoint.record["result"]["hashed"]["inputs"].get("data")
+    stage = checkpoint.record.inputs.get("data")
     if stage is None or record_of(checkpoint.store, stage) is None:
         return {}
     path = checkpoint.store.outputs(stage) / CARD

@@ -11,11 +11,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from s1sweep.store import Store
+from s1sweep.identity import kind_of
+from s1sweep.store import Record, Store
 
 from .results import CellResult, record_of
 
-Records = Mapping[str, dict[str, Any] | None]
+Records = Mapping[str, Record | None]
 SHORT = 12  # characters of a commit or digest that a reader compares
 
 
@@ -48,37 +49,35 @@ def records(store: Store, cells: Sequence[CellResult]) -> Records:
 
 def provenance(cells: Sequence[CellResult], found: Records) -> Provenance:
     done = [record for record in found.values() if record]
-    made = [record["provenance"] for record in done]
+    made = [record.provenance for record in done]
     versions: dict[str, Counter[str]] = {}
     engines: dict[str, Counter[str]] = {}
     for one in made:
-        for name, version in {**one["code"], **one["environment"]}.items():
+        for name, version in {**one.code, **one.environment}.items():
             if name not in ("executable", "platform"):
                 versions.setdefault(name, Counter())[version[:SHORT] if name == "commit" else version] += 1
-        for name, value in (one["cost"].get("engine") or {}).items():
+        for name, value in (one.cost.get("engine") or {}).items():
             engines.setdefault(name, Counter())[str(value)] += 1
     return Provenance(
         {name: sorted(values) for name, values in versions.items()},
         {name: sorted(values) for name, values in engines.items()},
-        sorted({one["host"] for one in made}),
+        sorted({one.host for one in made}),
         _stages(found),
         sorted({pair for record in done for pair in _read(record)}),
         _shared(cells),
-        max((one["started"] + one["seconds"] for one in made), default=None),
+        max((one.started + one.seconds for one in made), default=None),
     )
 
 
 def _stages(found: Records) -> dict[str, tuple[int, int]]:
-    """By kind, which opens the name of a stage."""
-    planned = Counter(stage.split("-", 1)[0] for stage in found)
-    done = Counter(stage.split("-", 1)[0] for stage, record in found.items() if record)
+    planned = Counter(map(kind_of, found))
+    done = Counter(record.kind for record in found.values() if record)
     return {kind: (done[kind], n) for kind, n in planned.items()}
 
 
-def _read(record: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    hashed = record["result"]["hashed"]
-    for what, sha256 in (hashed.get("content") or {}).items():
-        about = hashed["spec"].get(what)
+def _read(record: Record) -> Iterator[tuple[str, str]]:
+    for what, sha256 in (record.hashed.get("content") or {}).items():
+        about = record.hashed["spec"].get(what)
         name = about.get("name") if isinstance(about, dict) else None
         yield (f"{what} {name}" if name else what), str(sha256)
 

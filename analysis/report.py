@@ -13,6 +13,7 @@ from typing import Any
 from s1sweep.errors import UserError
 from s1sweep.identity import digest
 from s1sweep.store import Store, Sweep, code_version
+from s1sweep.store.attempts import one_line
 
 from . import claims, exhibits, plots, searched
 from .browser import browser, distinct
@@ -53,7 +54,9 @@ def write(sweep: Sweep, out: str | None = None) -> Path:
 
     templates = FileSystemLoader(Path(__file__).parent / "templates")
     environment = Environment(loader=templates, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(percent=percent, points=_points, when=_when, duration=_duration, signed=_signed)
+    environment.filters.update(
+        percent=percent, points=_points, when=_when, duration=_duration, signed=_signed, line=one_line
+    )
     environment.filters.update(table=lambda table: Markup(html.table(table)), drawn=_drawn)
     mark = _mark(sweep)  # before the records are read: what is published meanwhile makes the page old
     page = environment.get_template("report.html").render(_context(sweep))
@@ -66,10 +69,10 @@ def write(sweep: Sweep, out: str | None = None) -> Path:
 def _mark(sweep: Sweep) -> str:
     """A comment that is the same for pages of the same cells, records, failures, notes, claims and code."""
     cells = sweep.cells()
-    stages = sorted({stage for cell in cells for stage in cell["stages"].values()})
+    stages = sorted({stage for cell in cells for stage in cell.stages.values()})
     states = [sweep.store.state(stage) for stage in stages]
-    keys, search = [cell["key"] for cell in cells], searched.read(sweep)
-    return f"<!-- made of {digest([code_version(), sweep.info(), keys, stages, states, search])} -->"
+    keys, search = [cell.key for cell in cells], searched.read(sweep)
+    return f"<!-- made of {digest([code_version(), sweep.info().as_json(), keys, stages, states, search])} -->"
 
 
 def _context(sweep: Sweep) -> dict[str, Any]:
@@ -81,7 +84,8 @@ def _context(sweep: Sweep) -> dict[str, Any]:
     shown = samples(sweep.store, cells)
     found = records(sweep.store, cells)
     return {
-        "info": {"notes": "", "tags": [], **sweep.info()},
+        "name": sweep.name,
+        "info": sweep.info(),
         "synthetic": SYNTHETIC if any(_testbed(cell) for cell in cells) else None,
         "cells": cells,
         "done": done,
@@ -143,7 +147,12 @@ def _failures(store: Store, cells: Sequence[CellResult], found: Records) -> list
         for stage in cell.stages.values():
             needed[stage] = needed.get(stage, 0) + (cell.missing is not None)
     waiting = [(stage, n) for stage, n in needed.items() if n and found[stage] is None]
-    return [{"stage": s, "cells": n, **failure} for s, n in waiting if (failure := store.failure(s))]
+    return [
+        {"stage": stage, "cells": n, "kind": failure.kind, "time": failure.time, "message": str(failure)}
+        | {"log": store.where(failure.log) if failure.log else None}
+        for stage, n in waiting
+        if (failure := store.failure(stage))
+    ]
 
 
 def _points(losses: Sequence[float], width: int = 160, height: int = 32) -> str:

@@ -17,7 +17,7 @@ from s1sweep.sources.raw import read_jsonl
 from s1sweep.sources.tasks import Question, task_content
 from s1sweep.sources.tasks import questions as read_questions
 from s1sweep.spec import TaskSpec
-from s1sweep.store import SCHEMA, Store, Sweep
+from s1sweep.store import SCHEMA, Record, SavedCell, Store, Sweep
 
 from . import grades, intervals
 
@@ -138,19 +138,19 @@ def each(sweep: Sweep, verify: bool = False) -> Iterator[CellResult]:
     return (_result(sweep.store, cell, verify) for cell in sweep.cells())
 
 
-def record_of(store: Store, stage_id: str) -> dict[str, Any] | None:
+def record_of(store: Store, stage_id: str) -> Record | None:
     """A stage's record, or None. Raises UserError if it is torn, or was written in another schema."""
     try:
         record = store.record(stage_id)
-    except json.JSONDecodeError as error:
+    except ValueError as error:
         raise UserError(
-            f"{store.where('stages', stage_id, 'record.json')} is torn: no JSON ({error}). Copy the store again, "
+            f"{store.where('stages', stage_id, 'record.json')} is torn: no record ({error}). Copy the store again, "
             f"whole; or remove {store.where('stages', stage_id)} and give the sweep's command again, which makes this "
             "stage anew."
         ) from error
-    if record is not None and record.get("schema") != SCHEMA:
+    if record is not None and record.schema_version != SCHEMA:
         raise UserError(
-            f"{store.where('stages', stage_id, 'record.json')} has schema {record.get('schema')!r}, "
+            f"{store.where('stages', stage_id, 'record.json')} has schema {record.schema_version}, "
             f"this s1sweep reads {SCHEMA}. Use the s1sweep version that wrote it."
         )
     return record
@@ -208,7 +208,7 @@ def questions(store: Store, cell: CellResult) -> dict[str, Question]:
     record = record_of(store, cell.stages["grade"])
     try:
         task = TaskSpec.model_validate(cell.spec["task"])
-        if record and record["result"]["hashed"]["content"]["task"] != task_content(task):
+        if record and record.hashed["content"]["task"] != task_content(task):
             return {}
         return {question.id: question for question in read_questions(task)}
     except (UserError, OSError, ValueError):  # gone, or of another version
@@ -220,20 +220,13 @@ def _tallies(cell: CellResult) -> dict[str, tuple[float, int]]:
     return grades.tallies(cell.grades, cell.readouts)
 
 
-def _result(store: Store, cell: Mapping[str, Any], verify: bool = False) -> CellResult:
-    row = CellResult(
-        key=cell["key"],
-        axes=cell["axes"],
-        spec=cell["spec"],
-        stages=cell["stages"],
-        series=cell["series"],
-        notes=tuple(cell.get("notes", ())),
-    )
-    grade = cell["stages"]["grade"]
+def _result(store: Store, cell: SavedCell, verify: bool = False) -> CellResult:
+    row = CellResult(cell.key, cell.axes, cell.spec, cell.stages, cell.series, cell.notes)
+    grade = cell.stages["grade"]
     record = record_of(store, grade)
     if record is None:
-        return replace(row, missing=_why_missing(store, cell["stages"]))
-    found = record["result"]["summary"]
+        return replace(row, missing=_why_missing(store, cell.stages))
+    found = record.summary
     n, count = found["questions"], found["answers"]
     path = grades.located(store, grade, record, verify)
     if n == count:
@@ -256,7 +249,7 @@ def _result(store: Store, cell: Mapping[str, Any], verify: bool = False) -> Cell
         endings=found["endings"],
         verdicts=found["verdicts"],
         grades=path,
-        versions=record["result"]["hashed"].get("versions", {}),
+        versions=dict(record.versions),
     )
 
 
@@ -267,5 +260,5 @@ def _why_missing(store: Store, stages: Mapping[str, str]) -> str:
         if record_of(store, stage) is not None:
             break  # a finished stage needs none of its inputs
         failure = store.failure(stage)
-        reason = f"{role} failed: {failure['message']}" if failure else reason
+        reason = f"{role} failed: {failure}" if failure else reason
     return reason

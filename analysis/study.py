@@ -50,7 +50,7 @@ class Study:
 
     @classmethod
     def of(cls, sweep: Sweep) -> Study:
-        claims = [Claim.model_validate(claim) for claim in sweep.info().get("claims", [])]
+        claims = [Claim.model_validate(claim) for claim in sweep.info().claims]
         return cls(sweep.store, results.cells(sweep), claims, sweep.name)
 
     @cached_property

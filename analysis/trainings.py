@@ -36,13 +36,13 @@ def trainings(store: Store, cells: Sequence[CellResult]) -> list[dict[str, Any]]
         row: dict[str, Any] = {"arm": ", ".join(names), "stage": stage, "losses": []}
         record = record_of(store, stage)
         if record:
-            row |= record["result"]["summary"]
-            row["seconds"] = record["provenance"].get("cost", {}).get("train_seconds")
+            row |= record.summary
+            row["seconds"] = record.cost.get("train_seconds")
             history = store.outputs(stage, HISTORY) / HISTORY
             row["losses"] = [step["loss"] for step in read_jsonl(history)] if history.exists() else []
         else:
             failure = store.failure(stage)
-            row["missing"] = f"failed: {failure['message']}" if failure else "not run yet"
+            row["missing"] = f"failed: {failure}" if failure else "not run yet"
         rows.append(row)
     return rows
 

@@ -1,22 +1,60 @@
-"""Sweeps whose grades are planted: what a sample does is known under every cap and after every ignored end."""
+"""What is planted: records with given times and costs, and sweeps whose grades are known under every cap and after
+every ignored end.
+"""
 
 from __future__ import annotations
 
 import json
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from s1sweep.identity import kind_of
 from s1sweep.planning import Plan, Stage
 from s1sweep.planning.axes import axes_of
 from s1sweep.planning.normal import parallel_of
 from s1sweep.sources.tasks import questions
 from s1sweep.spec import CellSpec
-from s1sweep.store import Store, Sweep
+from s1sweep.store import SCHEMA, Record, Store, Sweep
+from s1sweep.store.records import Provenance, Result, as_file
 from tests.helpers import compose
+
+
+def record(
+    stage: str,
+    started: float,
+    seconds: float,
+    cost: Mapping[str, Any] | None = None,
+    summary: Mapping[str, Any] | None = None,
+    inputs: Mapping[str, str] | None = None,
+    torch: str = "2.13.0",
+) -> Record:
+    """A record of a stage that began at `started`, in seconds since the epoch, and took so many `seconds`."""
+    hashed = {"kind": kind_of(stage), "spec": {}, "inputs": dict(inputs or {}), "content": {}, "versions": {}}
+    return Record(
+        schema=SCHEMA,
+        id=stage,
+        result=Result(hashed=hashed, outputs={}, summary=dict(summary or {})),
+        provenance=Provenance(
+            attempt="a",
+            started=started,
+            seconds=seconds,
+            cost=dict(cost or {}),
+            host="vm",
+            code={"s1sweep": "1"},
+            environment={"torch": torch},
+        ),
+    )
+
+
+def keep(store: Store, *records: Record) -> None:
+    """Put records into a store as if their stages had published them, without outputs."""
+    for one in records:
+        store.files.create(f"stages/{one.id}/record.json", as_file(one.as_json()))
+
 
 ROUND = 20  # tokens that each ignored end adds
 

@@ -26,7 +26,7 @@ from s1sweep.planning import Plan, Stage
 from s1sweep.planning.axes import axes_of
 from s1sweep.sources.tasks import questions
 from s1sweep.spec import CellSpec, DecodeStage, GradeStage
-from s1sweep.store import Store, Sweep
+from s1sweep.store import Failure, Store, Sweep
 from tests.helpers import ROOT, compose
 
 Skill = Callable[[CellSpec, int], float]  # cell, question number -> chance of a correct answer
@@ -58,9 +58,8 @@ def fabricate(
         if store.record(stage.id):
             continue
         if any(text in stage.id for text in failing):
-            store.mark_failed(
-                stage.id, "bug", "RuntimeError: lost <b>GPU</b>", store.stage_dir(stage.id) / "a" / "log.txt"
-            )
+            log = f"stages/{stage.id}/a/log.txt"
+            store.mark_failed(stage.id, Failure(kind="bug", message="RuntimeError: lost <b>GPU</b>", log=log))
         elif all(store.record(name) for name in stage.inputs.values()):
             cell = specs.get(stage.id)
             if cell is None or waiting == "-" or waiting not in cell.stages.get("train", ""):
@@ -203,9 +202,11 @@ def _lines(path: Path, rows: Sequence[dict[str, Any]]) -> None:
 def test_results_are_the_records_in_the_cells_order(root: Path) -> None:
     sweep = fabricate(root, "data=random,s1k", "task=tiny_calc,tiny_choice")
     cells = results.cells(sweep)
-    assert [cell.key for cell in cells] == [cell["key"] for cell in sweep.cells()]
+    assert [cell.key for cell in cells] == [cell.key for cell in sweep.cells()]
     for cell in cells:
-        summary = sweep.store.record(cell.stages["grade"])["result"]["summary"]  # type: ignore[index]
+        record = sweep.store.record(cell.stages["grade"])
+        assert record is not None
+        summary = record.summary
         scores = results.scores(cell)
         assert cell.missing is None
         assert cell.accuracy == summary["accuracy"] == pytest.approx(fmean(scores.values()))
@@ -241,7 +242,7 @@ def test_a_missing_cell_is_a_row_with_its_reason(root: Path) -> None:
 
 def test_a_record_of_another_schema_is_refused(root: Path) -> None:
     sweep = fabricate(root, "task=tiny_calc")
-    path = sweep.store.stage_dir(sweep.cells()[0]["stages"]["grade"]) / "record.json"
+    path = sweep.store.stage_dir(sweep.cells()[0].stages["grade"]) / "record.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "schema": 99}))
     with pytest.raises(UserError, match="schema 99"):
         results.cells(sweep)

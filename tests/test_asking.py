@@ -32,6 +32,7 @@ from s1sweep.spec import CurateStage, CurationStep, RowsSpec, ServerDomainsSpec
 from s1sweep.spec.data import DomainsSpec, TracesSpec
 from s1sweep.stages.resources import Resources
 from s1sweep.stages.rows import ROWS, Row
+from s1sweep.store import Store
 from tests.helpers import cli, compose
 from tests.test_rules import row
 
@@ -348,7 +349,7 @@ def test_a_server_that_fails_at_times_is_asked_again(server: Any, tmp_path: Path
 def test_a_failing_server_keeps_what_it_answered(server: Any, tmp_path: Path) -> None:
     server.fails = lambda text, again: 500 if text == "z" and server.asked[text] <= 3 else None
     prompts = ["a", "b", "z", "c"]
-    with pytest.raises(UserError, match=r"curation.domains.url=.*HTTP 500.*after 3 tries"):
+    with pytest.raises(ConnectionError, match=r"curation.domains.url=.*HTTP 500.*after 3 tries"):
         list(Server(spec_of(server), tmp_path, first_wait=0.01).answers(prompts))
     assert list(Server(spec_of(server), tmp_path, first_wait=0.01).answers(prompts)) == ["So 01"] * 4
     assert (server.asked["a"], server.asked["b"], server.asked["z"]) == (1, 1, 4)
@@ -411,11 +412,11 @@ def test_from_bare_questions_to_a_subset(root: Path) -> None:
     assert "16 stages run, 0 reused" in done.stdout
 
     (cell,) = json.loads(cli("results", "s", "--json", root=root).stdout)
-    record = {r: json.loads((root / "stages" / n / "record.json").read_text()) for r, n in cell["stages"].items()}
-    summary = {role: r["result"]["summary"] for role, r in record.items()}
+    record = {role: record for role, name in cell["stages"].items() if (record := Store(root).record(name))}
+    summary = {role: found.summary for role, found in record.items()}
 
     def out(role: str, name: str) -> list[dict[str, Any]]:
-        return read_jsonl(root / "stages" / cell["stages"][role] / record[role]["provenance"]["attempt"] / name)
+        return read_jsonl(root / "stages" / cell["stages"][role] / record[role].attempt / name)
 
     taught = out("traces.teacher.decode", READOUTS)
     assert [r["question_id"] for r in taught] == [r["id"] for r in rows[2:]]
@@ -451,7 +452,7 @@ def test_from_bare_questions_to_a_subset(root: Path) -> None:
     assert {r["id"] for r in out("select", ROWS)} <= set(hard) and summary["select"]["rows"] == 4
     funnel = json.loads(
         (
-            root / "stages" / cell["stages"]["select"] / record["select"]["provenance"]["attempt"] / "card.json"
+            root / "stages" / cell["stages"]["select"] / record["select"].attempt / "card.json"
         ).read_text()
     )["funnel"]
     assert [f["step"] for f in funnel] == ["pool", "traces", "length", "domains", "quality", "difficulty"]

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from s1sweep.store import Store, same_result
+from s1sweep.store import Record, Store, same_result
 from tests.helpers import below, cli, cli_env
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(3600)]
@@ -23,7 +23,7 @@ COMMAND = ["run", *GRID, "task.limit=24", "name=chaos", "tracking=none"]
 ROUNDS = int(os.environ.get("S1SWEEP_CHAOS_ROUNDS", "20"))
 
 
-def records(root: Path) -> dict[str, dict]:
+def records(root: Path) -> dict[str, Record]:
     store = Store(root)
     found = {name: store.record(name) for name in store.stage_ids()}
     return {name: record for name, record in found.items() if record}

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from s1sweep.store import Store, same_result
+from s1sweep.store import Record, Store, same_result
 from tests import raycluster
 from tests.helpers import cli, cli_env
 
@@ -37,7 +37,7 @@ ROUNDS = int(os.environ.get("S1SWEEP_CHAOS_ROUNDS", "20"))
 SEED = int(os.environ.get("S1SWEEP_CHAOS_SEED", "0"))
 
 
-def records(root: Path) -> dict[str, dict[str, Any]]:
+def records(root: Path) -> dict[str, Record]:
     store = Store(root)
     found = {name: store.record(name) for name in store.stage_ids()}
     return {name: record for name, record in found.items() if record}
@@ -164,7 +164,7 @@ def test_workers_nodes_and_schedulers_are_killed(
         same(root, expected, kept, story)
         for name, step in saved.items():
             if step:  # what had been saved was not trained again
-                went_on = records(root)[name]["provenance"]["cost"]["resumed_from"]
+                went_on = records(root)[name].cost["resumed_from"]
                 assert int(went_on.removeprefix("step-")) >= step, story
         seconds = 3600 * told["lost_gpu_hours"]
         print(f"{story}: {len(kept)} stages kept, {seconds:.1f} core-seconds lost of {3600 * told['gpu_hours']:.1f}")

@@ -27,7 +27,7 @@ def swept(root: Path, tmp_path: Path) -> Sweep:
     task.write_text("".join(json.dumps(row) + "\n" for row in rows))
     mine = ("task=file", "task.name=mine", "task.grader=math", f"task.path={task}")
     sweep = fabricate(root, "data=random,s1k", *mine, skill=lambda cell, number: float(number > 0))
-    for i, name in enumerate(sorted({cell["stages"]["select"] for cell in sweep.cells()})):
+    for i, name in enumerate(sorted({cell.stages["select"] for cell in sweep.cells()})):
         trained = [{"question": f"And so: {WORDS.format(f'N{i}').upper()}"}, {"question": "one two three"}]
         (sweep.store.outputs(name) / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in trained))
     return sweep
@@ -47,7 +47,7 @@ def test_what_any_arm_has_seen_counts_for_none(root: Path, tmp_path: Path) -> No
 
 def test_rows_that_are_gone_are_named(root: Path, tmp_path: Path) -> None:
     sweep = swept(root, tmp_path)
-    name = sweep.cells()[0]["stages"]["select"]
+    name = sweep.cells()[0].stages["select"]
     (sweep.store.outputs(name) / "rows.jsonl").unlink()
     with pytest.raises(UserError, match=f"--clean needs the rows that {name} selected"):
         clean(sweep.store, results.cells(sweep))

@@ -109,7 +109,7 @@ def test_a_gang_that_no_node_can_hold_trains_on_two(
     assert not scheduler.progress("gang").failed, scheduler.progress("gang").failed
     assert len(held) >= 2
     record = Store(root).record(train)
-    assert record and record["result"]["summary"]["steps"] == 2
+    assert record and record.summary["steps"] == 2
 
 
 MODULE = """

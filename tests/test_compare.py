@@ -112,7 +112,7 @@ def test_what_made_them_and_changed_results_of_one_stage(root: Path, tmp_path: P
     assert made["engine args.dtype"] == ("–", '"float16"')
     assert "7" in made["version of grader math"][1] and "000000000000" in made["content of task tiny_calc"][1]
     (change,) = found.changed
-    assert change["stage"] == a.cells()[0]["stages"]["grade"]
+    assert change["stage"] == a.cells()[0].stages["grade"]
     assert change["summary"]["accuracy"][1] == 0.125
     text = " ".join(shown(found).split())
     assert "WARNING grade-tiny-calc" in text and "0.125 in B" in text

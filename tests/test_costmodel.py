@@ -18,45 +18,49 @@ from s1sweep.estimating.estimate import DECODE_EFFICIENCY, STATED, TRAIN_EFFICIE
 from s1sweep.planning import Plan
 from s1sweep.planning.axes import axes_of
 from s1sweep.spec import CellConfig
-from s1sweep.store import Store
+from s1sweep.store import Store, Sweep
 from tests.helpers import compose
+from tests.planted import keep, record
 
 H100 = "NVIDIA H100 80GB HBM3"
 SIZE = 0.9e6  # of the testbed's model
 
 
 def plant(
-    root: Path, seconds: float = 30.0, rate: float = 2e10, noise: float = 0.0, device: str = "cpu", n: int = 12
+    root: Path,
+    seconds: float = 30.0,
+    rate: float = 2e10,
+    noise: float = 0.0,
+    device: str = "cpu",
+    n: int = 12,
+    named: bool = True,
 ) -> None:
-    """A sweep of trainings and of engine sessions of three stages each; seconds of start-up, size x tokens a second."""
+    """A sweep of trainings and of engine sessions of three stages each; seconds of start-up, size x tokens a second.
+
+    Unless sessions are `named`, as those of today, times are as s1sweep 0.1 wrote them: a stage's from the beginning of
+    its session.
+    """
     random, store = Random(1), Store(root)
-    cells = []
-
-    def record(i: int, stage: str, made: dict[str, Any], inputs: dict[str, str]) -> None:
-        store.stage_dir(stage).mkdir(parents=True)
-        environment = {"torch": "2.13.0+cpu" if device == "cpu" else "2.13.0"}
-        made = {"host": "vm", "started": float(i), "environment": environment, **made}
-        said = {"schema": 1, "result": {"hashed": {"inputs": inputs}}, "provenance": made}
-        (store.stage_dir(stage) / "record.json").write_text(json.dumps(said))
-
+    torch = "2.13.0+cpu" if device == "cpu" else "2.13.0"
+    cells: list[dict[str, Any]] = []
     for i in range(n):
-        train = f"train-{i}"
+        train, began = f"train-{i}", 1000.0 * i
         tokens = 100_000 * (1 + i % 4)
         spent = SIZE * tokens / 4 / rate * random.uniform(1 - noise, 1 + noise)
-        cost = {"train_seconds": spent, "tokens": tokens, "workers": 4, "device": device}
-        record(i, train, {"seconds": seconds + spent, "cost": cost}, {})
+        cost: dict[str, Any] = {"train_seconds": spent, "tokens": tokens, "workers": 4, "device": device}
+        keep(store, record(train, began, seconds + spent, cost, torch=torch))
         for part in (1, 2, 3):
             decode, decoded = f"decode-{i}-{part}", 50_000 * (1 + i % 5) * part
-            spent = seconds + SIZE * decoded / 2 / rate
-            engine = {"device": device, "tensor_parallel": 2}
-            made = {"seconds": spent * random.uniform(1 - noise, 1 + noise)}
-            record(i, decode, {**made, "cost": {"decoded_tokens": decoded, "engine": engine}}, {"checkpoint": train})
+            spent = (seconds + SIZE * decoded / 2 / rate) * random.uniform(1 - noise, 1 + noise)
+            waited = (part - 1) * 5.0 if named else 0.0  # this long after the session began, its own work did
+            cost = {"decoded_tokens": decoded, "engine": {"device": device, "tensor_parallel": 2}}
+            cost |= {"session": f"session {i}"} if named else {}
+            keep(store, record(decode, began + waited, spent - waited, cost, inputs={"checkpoint": train}, torch=torch))
             spec = {"model": {"parameters": SIZE}, "train": {"kind": "sft"}}
             cells.append({"key": decode, "spec": spec, "stages": {"train": train, "decode": decode}})
-    store.sweep_dir("old").mkdir(parents=True)
-    sweep = store.sweep_dir("old")
-    (sweep / "sweep.json").write_text("{}")
-    (sweep / "cells.jsonl").write_text("".join(json.dumps(cell) + "\n" for cell in cells))
+    sweep = Sweep(store, "old")
+    sweep.open("", [])
+    sweep.add(cells)
 
 
 def planned(cells: list[CellConfig]) -> Plan:
@@ -67,13 +71,14 @@ def planned(cells: list[CellConfig]) -> Plan:
 
 
 @pytest.mark.parametrize("kind", ["train", "decode"])
-def test_planted_rates_come_back_with_their_error(root: Path, kind: str) -> None:
-    plant(root / "exact")
+@pytest.mark.parametrize("named", [True, False])
+def test_planted_rates_come_back_with_their_error(root: Path, kind: str, named: bool) -> None:
+    plant(root / "exact", named=named)
     exact = CostModel(finished(Store(root / "exact"))).fit(kind, "cpu", SIZE)
     assert exact is not None and exact.runs == 12  # a session of three stages is one run
     assert exact.startup == pytest.approx(30) and exact.rate == pytest.approx(2e10)
     assert (exact.error, exact.low, exact.high) == pytest.approx((0, 1, 1), abs=1e-6)
-    plant(root / "noisy", noise=0.2)
+    plant(root / "noisy", noise=0.2, named=named)
     noisy = CostModel(finished(Store(root / "noisy"))).fit(kind, "cpu", SIZE)
     assert noisy is not None and noisy.error is not None
     assert noisy.rate == pytest.approx(2e10, rel=0.3)

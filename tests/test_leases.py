@@ -14,9 +14,9 @@ from s1sweep.planning import Stage
 from s1sweep.policy import Capacity
 from s1sweep.runtime import scheduler as module
 from s1sweep.runtime.backend import Handle, InProcessBackend
-from s1sweep.runtime.job import Outcome
+from s1sweep.runtime.job import StageOutcome
 from s1sweep.runtime.scheduler import Progress, Scheduler
-from s1sweep.store import Store
+from s1sweep.store import Failure, Store
 from s1sweep.store.leases import SKEW, TTL, Lease, Leases
 from tests.noop_stage import stage
 from tests.test_scheduler import PLACEMENT, diamond
@@ -95,7 +95,7 @@ TURN = threading.Lock()
 class InTurn(InProcessBackend):
     """One stage at a time in this process, whose output can go to one log only; schedulers take turns."""
 
-    def wait_any(self, handles: Sequence[Handle], timeout: float) -> list[tuple[Handle, list[Outcome]]]:
+    def wait_any(self, handles: Sequence[Handle], timeout: float) -> list[tuple[Handle, list[StageOutcome]]]:
         with TURN:
             return super().wait_any(handles, timeout)
 
@@ -149,11 +149,11 @@ def test_what_failed_elsewhere_is_not_tried_again(root: Path) -> None:
     after = stage("after", one)
     other = Store(root).leases("other")
     other.take(one.id)
-    Store(root).mark_failed(one.id, "bug", "ValueError: there", None)
+    Store(root).mark_failed(one.id, Failure(kind="bug", message="ValueError: there"))
     threading.Timer(0.3, other.drop, args=([one.id],)).start()
     with Store(root).leases("mine") as leases:
         progress = scheduler(str(root), leases).run({one.id: one, after.id: after}, {})
-    assert progress.failed[one.id].message == "ValueError: there" and progress.blocked == {after.id}
+    assert progress.failed[one.id].failure.message == "ValueError: there" and progress.blocked == {after.id}
 
 
 def test_a_dead_clusters_work_is_taken_over(root: Path) -> None:

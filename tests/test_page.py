@@ -345,13 +345,14 @@ def multiplied(sweep: Sweep, times: int) -> Sweep:
     cells = []
     for cell in sweep.cells():
         for seed in range(times):
-            stages = dict(cell["stages"])
+            stages = dict(cell.stages)
             for kind in ("decode", "grade"):
-                stages[kind] = f"{cell['stages'][kind]}{seed:03}"
-                sweep.store.stage_dir(stages[kind]).symlink_to(sweep.store.stage_dir(cell["stages"][kind]))
-            spec = {**cell["spec"], "train": {**cell["spec"]["train"], "seed": seed}}
-            axes = {**cell["axes"], "train.seed": seed}
-            cells.append({**cell, "key": f"{cell['key']}{seed:03}", "axes": axes, "spec": spec, "stages": stages})
+                stages[kind] = f"{cell.stages[kind]}{seed:03}"
+                sweep.store.stage_dir(stages[kind]).symlink_to(sweep.store.stage_dir(cell.stages[kind]))
+            spec = {**cell.spec, "train": {**cell.spec["train"], "seed": seed}}
+            axes = {**cell.axes, "train.seed": seed}
+            new = {"key": f"{cell.key}{seed:03}", "axes": axes, "spec": spec, "stages": stages}
+            cells.append(cell.model_dump(mode="json") | new)
     large.add(cells)
     return large
 
@@ -383,7 +384,7 @@ def test_a_hundred_cells_stay_below_five_megabytes(root: Path) -> None:
     sweep = fabricate(root, "data=random,s1k", "extrapolation=none,wait", "task=tiny_calc")
     large = multiplied(sweep, 25)
     for cell in sweep.cells():  # traces as long as those of real models
-        path = sweep.store.outputs(cell["stages"]["decode"]) / "readouts.jsonl"
+        path = sweep.store.outputs(cell.stages["decode"]) / "readouts.jsonl"
         rows = [json.loads(line) for line in path.read_text().splitlines()]
         for row in rows:
             row["thinking"] = [[text * (1 if injected else 2000), injected] for text, injected in row["thinking"]]

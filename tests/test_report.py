@@ -208,7 +208,7 @@ def test_a_page_is_written_anew_only_where_something_became_of_its_cells(root: P
     path = report.refresh(sweep)
     written = path.stat().st_mtime_ns
     assert report.refresh(sweep).stat().st_mtime_ns == written
-    sweep.store.withdraw(sweep.cells()[0]["stages"]["grade"])
+    sweep.store.withdraw(sweep.cells()[0].stages["grade"])
     assert report.refresh(sweep).stat().st_mtime_ns > written
     written = path.stat().st_mtime_ns
     sweep.open("other notes", [])

@@ -24,11 +24,11 @@ GRID = ("data=random,diverse", "task=tiny_calc,tiny_choice", "task.limit=6", "sa
 
 
 def grade_file(sweep: Sweep, place: int = 0) -> Path:
-    return sweep.store.outputs(sweep.cells()[place]["stages"]["grade"]) / "grades.jsonl"
+    return sweep.store.outputs(sweep.cells()[place].stages["grade"]) / "grades.jsonl"
 
 
 def edit_record(sweep: Sweep, change: Callable[[dict[str, Any]], None], place: int = 0, role: str = "grade") -> Path:
-    path = sweep.store.stage_dir(sweep.cells()[place]["stages"][role]) / "record.json"
+    path = sweep.store.stage_dir(sweep.cells()[place].stages[role]) / "record.json"
     record = json.loads(path.read_text())
     change(record)
     path.write_text(json.dumps(record))
@@ -285,7 +285,7 @@ def test_graders_of_different_tasks_may_have_different_versions(root: Path) -> N
         record["result"]["hashed"]["versions"]["grader"] = 9
 
     for place, cell in enumerate(sweep.cells()):
-        if cell["spec"]["task"]["grader"] == "choice":
+        if cell.spec["task"]["grader"] == "choice":
             edit_record(sweep, newer, place)
     assert set(results.load(sweep, rows="cells")["version.grader"]) == {2, 9}
     edit_record(sweep, newer, 0)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from s1sweep.store import Store, same_result
+from s1sweep.store import Record, Store, same_result
 from tests.helpers import cli
 
 pytestmark = pytest.mark.slow
@@ -16,7 +16,7 @@ COMMAND += ["sampling=greedy,sampled"]
 COMMAND += ["name=shards", "tracking=none", "placement.cpus=3", "method.max_thinking_tokens=48,96"]
 
 
-def records(root: Path) -> dict[str, dict]:
+def records(root: Path) -> dict[str, Record]:
     store = Store(root)
     return {name: record for name in store.stage_ids() if (record := store.record(name))}
 
@@ -30,7 +30,7 @@ def test_one_and_three_decode_workers_give_the_same(tmp_path: Path) -> None:
         done = cli(*COMMAND, f"placement.engines={engines}", root=root)
         assert done.returncode == 0, done.stderr
         found[engines] = records(root)
-        costs = [r["provenance"]["cost"] for r in found[engines].values() if r["id"].startswith("decode-")]
+        costs = [record.cost for record in found[engines].values() if record.kind == "decode"]
         assert len(costs) == 16
         segments = len(list(root.glob("traces/*/*.seg")))
         if engines == 1:

@@ -160,7 +160,9 @@ def test_the_card_says_what_it_is(trained: Path) -> None:
     card = done.stdout
     front, _, body = card.removeprefix("---\n").partition("\n---\n")
     assert "license" not in front and "base_model" not in front and "s1sweep" in front
-    select = json.loads((trained / "stages" / stage / "record.json").read_text())["result"]["hashed"]["inputs"]["data"]
+    record = Store(trained).record(stage)
+    assert record
+    select = record.inputs["data"]
     (subset,) = (trained / "stages" / select).glob("*/card.json")
     for said in (
         *(stage, select, json.loads(subset.read_text())["digest"], "| rows | 16 |", "sweeps | mine"),

@@ -21,7 +21,7 @@ from s1sweep.runtime.scheduler import Scheduler
 from s1sweep.store import Store, Sweep, objects, same_result
 from s1sweep.store.objects import ObjectFiles
 from s1sweep.store.storage import LocalFiles, open_files
-from tests.helpers import cli
+from tests.helpers import bare, cli
 from tests.noop_stage import stage
 from tests.objectstore import moto
 from tests.test_analysis import fabricate
@@ -73,10 +73,10 @@ def test_files(url: str) -> None:
 def test_who_adds_at_once_is_kept(url: str) -> None:
     sweep = Sweep(Store(url), "s")
     sweep.open("", [])
-    together(lambda i: Sweep(Store(url), "s").add([{"key": str(i)}, {"key": "all"}]) and None, 8)
-    assert sorted(cell["key"] for cell in sweep.cells()) == [*map(str, range(8)), "all"]
-    sweep.add([{"key": "last"}, {"key": "3"}])
-    assert len(sweep.cells()) == 10 and sweep.cells()[-1] == {"key": "last"}
+    together(lambda i: Sweep(Store(url), "s").add([bare(str(i)), bare("all")]) and None, 8)
+    assert sorted(cell.key for cell in sweep.cells()) == [*map(str, range(8)), "all"]
+    sweep.add([bare("last"), bare("3")])
+    assert len(sweep.cells()) == 10 and sweep.cells()[-1].key == "last"
 
 
 def test_one_scheduler_a_cluster(url: str) -> None:
@@ -114,7 +114,7 @@ def test_a_run_leaves_equal_records_wherever_the_store_is(
         ).read_text()
     (broken,) = progress.failed
     failure = there.failure(broken)
-    assert failure and b"a planted bug" in (there.files.read(failure["log"]) or b"")
+    assert failure and b"a planted bug" in (there.files.read(failure.log or "") or b"")
 
 
 def test_results_of_a_sweep_on_s3(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,7 +138,7 @@ def test_a_damaged_object_is_refused(s3: str, tmp_path: Path, monkeypatch: pytes
     Scheduler(store, InProcessBackend(Capacity(cpus=1, engines=1)), PLACEMENT).run({one.id: one}, {})
     record = store.record(one.id)
     assert record
-    store.files.replace(f"stages/{one.id}/{record['provenance']['attempt']}/out.txt", b"b")
+    store.files.replace(f"stages/{one.id}/{record.attempt}/out.txt", b"b")
     elsewhere(monkeypatch, tmp_path)
     with pytest.raises(StoreUnavailable, match="damaged"):
         Store(s3).outputs(one.id)

@@ -13,6 +13,7 @@ import pytest
 
 from s1sweep.errors import UserError
 from s1sweep.store import Store, Sweep, same_result, write_progress
+from tests.helpers import bare
 
 HASHED = {"kind": "noop", "spec": {"n": 1}}
 
@@ -62,10 +63,11 @@ def test_logs_and_times_are_not_part_of_a_result(root: Path, tmp_path: Path) -> 
     publish(c, "other bytes")
     ra, rb, rc = a.record("noop-1"), b.record("noop-1"), c.record("noop-1")
     assert ra and rb and rc
-    assert set(ra["result"]["outputs"]) == {"out.txt"}
+    assert set(ra.outputs) == {"out.txt"}
     assert same_result(ra, rb) and not same_result(ra, rc)
-    assert {"schema", "id", "result", "provenance"} == set(ra)
-    assert {"attempt", "started", "seconds", "cost", "host", "code", "environment"} == set(ra["provenance"])
+    written = json.loads((a.stage_dir("noop-1") / "record.json").read_text())
+    assert written == ra.as_json() and written.keys() == {"schema", "id", "result", "provenance"}
+    assert written["provenance"].keys() == {"attempt", "started", "seconds", "cost", "host", "code", "environment"}
 
 
 def test_another_schema_is_refused(root: Path) -> None:
@@ -115,15 +117,15 @@ def test_unwritable_root_is_a_clear_error(tmp_path: Path) -> None:
 def test_sweep_cells_are_append_only_and_unique(root: Path) -> None:
     sweep = Sweep(Store(root), "s")
     sweep.open("first notes", ["a"])
-    assert sweep.add([{"key": "1"}, {"key": "2"}]) == 2
-    assert sweep.add([{"key": "2"}, {"key": "3"}]) == 1
+    assert sweep.add([bare("1"), bare("2")]) == 2
+    assert sweep.add([bare("2"), bare("3")]) == 1
     with (sweep.dir / "cells.jsonl").open("a") as f:
         f.write('{"key": "torn')  # a crash in the middle of a line
-    assert [c["key"] for c in sweep.cells()] == ["1", "2", "3"]
-    sweep.add([{"key": "4"}])
-    assert [c["key"] for c in sweep.cells()] == ["1", "2", "3", "4"]
+    assert [c.key for c in sweep.cells()] == ["1", "2", "3"]
+    sweep.add([bare("4")])
+    assert [c.key for c in sweep.cells()] == ["1", "2", "3", "4"]
     sweep.open("", ["b"])
-    assert (sweep.info()["notes"], sweep.info()["tags"]) == ("first notes", ["a", "b"])
+    assert (sweep.info().notes, sweep.info().tags) == ("first notes", ("a", "b"))
 
 
 def test_newest_sweep_is_the_one_worked_on_last(root: Path) -> None:

@@ -421,7 +421,7 @@ def test_online(root: Path, server: type[Server]) -> None:
     assert publish(sweep, OFFLINE) and len(mirrored(sweep)["eval"]) == 1
     (line,) = publish(sweep, online)
     assert "3 runs published" in line and not list((sweep.dir / "wandb").glob("offline-run-*"))
-    stages = sweep.cells()[0]["stages"]
+    stages = sweep.cells()[0].stages
     assert {stages["train"], stages["select"]} <= {*server.made}
     assert server.used == [stages["select"], stages["train"]]
     (series,) = [run_id for run_id in server.runs if run_id.startswith("eval")]

@@ -73,7 +73,7 @@ def test_gc_removes_what_no_sweep_needs(url: str) -> None:
 
 def test_gc_of_attempts_checkpoints_and_halves(root: Path) -> None:
     sweep = fabricate(root, *GRID)
-    store, stage = sweep.store, sweep.cells()[0]["stages"]["train"]
+    store, stage = sweep.store, sweep.cells()[0].stages["train"]
     for path in (store.attempt_dir(stage) / "partial.bin", store.stage_dir(stage) / CHECKPOINTS / "step-3" / "w"):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"x" * 100)
@@ -92,8 +92,9 @@ def test_gc_of_attempts_checkpoints_and_halves(root: Path) -> None:
 
 
 def edit(store: Store, stage: str, change: Callable[[dict[str, Any]], None]) -> None:
-    record = store.record(stage)
-    assert record
+    data = store.files.read(f"stages/{stage}/record.json")
+    assert data
+    record = json.loads(data)
     change(record)
     store.files.replace(f"stages/{stage}/record.json", json.dumps(record).encode())
 
@@ -103,7 +104,7 @@ def test_verify_finds_each_fault(url: str) -> None:
     store = Store(url)
     grades = [i for i in store.stage_ids() if i.startswith("grade")]
     assert len(grades) == 8 and upkeep.verify(store)["broken"] == {}
-    paths = [f"stages/{i}/{(store.record(i) or {})['provenance']['attempt']}/grades.jsonl" for i in grades]
+    paths = [f"stages/{i}/{record.attempt}/grades.jsonl" for i in grades if (record := store.record(i))]
     data = store.files.read(paths[0])
     assert data
     store.files.replace(paths[0], bytes([data[0] ^ 1]) + data[1:])
@@ -140,7 +141,7 @@ def test_the_commands(root: Path, tmp_path: Path) -> None:
     assert done.returncode == 0 and "sweep made" in done.stdout, done.stderr
     done = cli("store", "import", str(tmp_path / "a.tar.gz"), root=tmp_path / "new")
     assert done.returncode == 0 and "2 cells" in done.stdout, done.stderr
-    (sweep.store.outputs(sweep.cells()[0]["stages"]["grade"]) / "grades.jsonl").write_text("{}")
+    (sweep.store.outputs(sweep.cells()[0].stages["grade"]) / "grades.jsonl").write_text("{}")
     done = cli("store", "verify", root=root)
     assert done.returncode == 1 and "BROKEN grade-" in done.stdout and "Traceback" not in done.stderr
     done = cli("store", "export", "made", "x.zip", root=root)
@@ -162,13 +163,13 @@ def test_an_archive_brings_the_sweep(url: str, tmp_path: Path, suffix: str) -> N
     assert again == {"sweep": "made", "cells_added": 0, "stages_added": 0, "stages_kept": first["stages_added"]}
     loaded = results.cells(there.sweep("made"))
     assert [c.as_json() for c in loaded] == [c.as_json() for c in results.cells(sweep)]
-    assert upkeep.verify(there)["broken"] == {} and there.sweep("made").info()["tags"] == ["demo"]
+    assert upkeep.verify(there)["broken"] == {} and there.sweep("made").info().tags == ("demo",)
     assert {i: there.record(i) for i in kept(there)} == {i: sweep.store.record(i) for i in kept(sweep.store)}
 
 
 def test_an_archive_without_checkpoints(root: Path, tmp_path: Path) -> None:
     sweep = fabricate(root, *GRID)
-    train = sweep.cells()[0]["stages"]["train"]
+    train = sweep.cells()[0].stages["train"]
     weights = sweep.store.outputs(train) / "checkpoint" / "model.safetensors"
     weights.parent.mkdir()
     weights.write_bytes(os.urandom(50_000))
@@ -244,7 +245,7 @@ def test_a_damaged_archive_brings_nothing(root: Path, tmp_path: Path) -> None:
 def test_another_result_of_the_same_work_is_refused_with_both_named(root: Path, tmp_path: Path) -> None:
     sweep = fabricate(root, *GRID)
     archive.export(sweep, tmp_path / "a.tar")
-    grade = sweep.cells()[0]["stages"]["grade"]
+    grade = sweep.cells()[0].stages["grade"]
     edit(sweep.store, grade, lambda r: r["result"]["summary"].update(accuracy=0.125))
     with pytest.raises(UserError) as caught:
         archive.import_(sweep.store, tmp_path / "a.tar")

@@ -73,7 +73,7 @@ def _row(study: Study, name: str, cell: CellResult) -> Row:
 def mean_tries(study: Study, cell: CellResult) -> float | None:
     """Mean tries of a sample; None for a cell without a number."""
     record = record_of(study.store, cell.stages["grade"])
-    return None if record is None else record["result"]["summary"].get("mean_tries")
+    return None if record is None else record.summary.get("mean_tries")
 
 
 def _line(name: str, cells: list[CellResult]) -> Line:

@@ -52,7 +52,7 @@ def _truncated(study: Study, cell: CellResult) -> Number:
     record = record_of(study.store, cell.stages["train"])
     if record is None:
         return Number(None, why=cell.missing or "the training's record is gone")
-    summary = record["result"]["summary"]
+    summary = record.summary
     return Number(PERCENT * summary["truncated_share"], n=f"{summary['rows']} rows")
 
 

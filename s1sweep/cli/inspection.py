@@ -6,10 +6,12 @@ import json
 import time
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from s1sweep.errors import UserError, nearest
-from s1sweep.planning import KINDS, Plan, Stage
+from s1sweep.identity import kind_of
+from s1sweep.planning import KINDS, KnownIds, Plan, Stage
 from s1sweep.spec import CellSpec
 from s1sweep.store import CHECKPOINTS, Store, Sweep, diff
 from s1sweep.store.leases import Lease
@@ -23,8 +25,8 @@ def sweeps(store: Store) -> list[dict[str, Any]]:
     for name in store.sweep_names():
         sweep = Sweep(store, name)
         cells = sweep.cells()
-        done = sum(store.record(cell["stages"]["grade"]) is not None for cell in cells)
-        rows.append({**sweep.info(), "cells": len(cells), "done": done})
+        done = sum(store.record(cell.stages["grade"]) is not None for cell in cells)
+        rows.append({"name": name, **sweep.info().as_json(), "cells": len(cells), "done": done})
     return rows
 
 
@@ -34,8 +36,8 @@ def sweeps_text(rows: list[dict[str, Any]]) -> str:
     lines = []
     for row in rows:
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(row["created"]))
-        tags = f" [{', '.join(row['tags'])}]" if row.get("tags") else ""
-        notes = f"  {row['notes']}" if row.get("notes") else ""
+        tags = f" [{', '.join(row['tags'])}]" if row["tags"] else ""
+        notes = f"  {row['notes']}" if row["notes"] else ""
         lines.append(f"{row['name']:24} {when}  {row['done']}/{row['cells']} cells{tags}{notes}")
     return "\n".join(lines)
 
@@ -43,21 +45,21 @@ def sweeps_text(rows: list[dict[str, Any]]) -> str:
 def status(sweep: Sweep) -> dict[str, Any]:
     """States of a sweep's stages: counts by kind, and each stage that is not done, with its log."""
     store = sweep.store
-    ids = sorted({name for cell in sweep.cells() for name in cell["stages"].values()})
+    cells = sweep.cells()
+    ids = sorted({name for cell in cells for name in cell.stages.values()})
     active = store.schedulers()
     leased = {name: lease for name, lease in store.leases("").live().items() if lease.owner in active}
     stages, counts = [], {kind: Counter[str]() for kind in KINDS}
     for name in ids:
         state, detail = _state(store, name, bool(active), leased)
-        counts[name.split("-", 1)[0]][state] += 1
+        counts[kind_of(name)][state] += 1
         if state != "done":
             stages.append({"id": name, "state": state, **detail})
-    cells = sweep.cells()
     return {
         "sweep": sweep.name,
         "scheduler": "running" if active else "none",
         "cells": len(cells),
-        "cells_done": sum(store.record(cell["stages"]["grade"]) is not None for cell in cells),
+        "cells_done": sum(store.record(cell.stages["grade"]) is not None for cell in cells),
         "stages": {kind: {state: counts[kind][state] for state in STATES} for kind in KINDS},
         "open": stages,
     }
@@ -68,13 +70,18 @@ def _state(store: Store, name: str, active: bool, leased: Mapping[str, Lease]) -
         return "done", {}
     failure = store.failure(name)
     if failure is not None:
-        log = store.where(failure["log"]) if failure["log"] else None
-        return "failed", {"message": failure["message"], "log": log}
+        log = store.where(failure.log) if failure.log else None
+        return "failed", {"kind": failure.kind, "message": str(failure), "log": log}
     if name in leased:
-        return "running", {"progress": store.progress(name), "cluster": leased[name].owner}
+        return "running", {"progress": _how_far(store, name), "cluster": leased[name].owner}
     if active and store.stage_dir(name).exists():
-        return "running", {"progress": store.progress(name)}
+        return "running", {"progress": _how_far(store, name)}
     return "waiting", {}
+
+
+def _how_far(store: Store, name: str) -> dict[str, float] | None:
+    said = store.progress(name)
+    return asdict(said) if said else None
 
 
 def status_text(found: Mapping[str, Any]) -> str:
@@ -84,11 +91,10 @@ def status_text(found: Mapping[str, Any]) -> str:
         lines.append(f"{kind:8}" + "".join(f"{counts[state]:>9}" for state in STATES))
     for stage in found["open"]:
         if stage["state"] == "failed":
-            lines += [f"failed {stage['id']}: {stage['message']}", f"  log: {stage['log']}"]
+            lines += [f"failed {stage['id']}: {stage['message']}", f"  log: {stage['log'] or 'none'}"]
         elif stage["state"] == "running":
-            said = stage["progress"] or {}
-            steps = f" {said['done']:g}/{said['total']:g}" if "total" in said else ""
-            lines.append(f"running {stage['id']}{steps}")
+            said = stage["progress"]
+            lines.append(f"running {stage['id']}" + (f" {said['done']:g}/{said['total']:g}" if said else ""))
     return "\n".join(lines)
 
 
@@ -99,12 +105,13 @@ def explain(store: Store, prefix: str) -> str:
     planned = _planned(store)
     name = _resolve(prefix, {*planned, *store.stage_ids()})
     record, stage = store.record(name), planned.get(name)
-    hashed = record["result"]["hashed"] if record else stage.hashed if stage else None
+    hashed = record.hashed if record else stage.hashed if stage else None
     lines = [f"stage  {name}", f"folder {store.where('stages', name)}"]
     if record:
-        made = record["provenance"]
-        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(made["started"]))
-        lines.append(f"done   {when}, {made['seconds']:.1f} s on {made['host']}, s1sweep {made['code']['s1sweep']}")
+        made = record.provenance
+        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(made.started))
+        version = made.code.get("s1sweep", "of an unknown version")
+        lines.append(f"done   {when}, {made.seconds:.1f} s on {made.host}, s1sweep {version}")
         lines.append("reused by every plan that asks for exactly this spec, inputs, content and versions")
     else:
         lines.append(_why_not(store, name))
@@ -112,8 +119,9 @@ def explain(store: Store, prefix: str) -> str:
             lines += _closest(store, name, hashed)
     lines += _block("hashed", hashed) if hashed else ["hashed  unknown: no record, and no sweep's cells need this id"]
     if record:
-        lines += _block("summary", record["result"]["summary"]) + _block("outputs", record["result"]["outputs"])
-        lines += _block("provenance", record["provenance"])
+        said = record.result.model_dump(mode="json")
+        lines += _block("summary", said["summary"]) + _block("outputs", said["outputs"])
+        lines += _block("provenance", record.provenance.model_dump(mode="json"))
     used = sorted(s.id for s in planned.values() if name in s.inputs.values())
     lines.append(f"needed by {len(used)} stages" + (": " + ", ".join(used[:6]) if used else ""))
     return "\n".join(lines)
@@ -121,11 +129,11 @@ def explain(store: Store, prefix: str) -> str:
 
 def _planned(store: Store) -> dict[str, Stage]:
     """The stages of all sweeps as this version of the code would plan them."""
-    plan = Plan()
+    plan = Plan(KnownIds.of(store))
     for name in store.sweep_names():
         for cell in Sweep(store, name).cells():
             try:
-                plan.add(CellSpec.model_validate(cell["spec"]), cell["axes"])
+                plan.add(CellSpec.model_validate(cell.spec), cell.axes)
             except (UserError, ValueError):
                 continue  # made by another version, or its files are gone; its records still explain themselves
     return plan.stages
@@ -145,8 +153,8 @@ def _resolve(prefix: str, names: set[str]) -> str:
 def _why_not(store: Store, name: str) -> str:
     failure = store.failure(name)
     if failure:
-        log = store.where(failure["log"]) if failure["log"] else "no log"
-        return f"failed {failure['message']} (log: {log}); taken up by `run --retry-failed`"
+        log = store.where(failure.log) if failure.log else "none"
+        return f"failed {failure}\n  log: {log}; taken up by `run --retry-failed`"
     found = store.files.tree(f"stages/{name}")
     attempts = {path.partition("/")[0] for path in found if "/" in path} - {CHECKPOINTS}
     if any(path.endswith("/withdrawn.json") for path in found):
@@ -158,9 +166,9 @@ def _why_not(store: Store, name: str) -> str:
 
 def _closest(store: Store, name: str, hashed: Mapping[str, Any]) -> list[str]:
     """How the finished stage that is most like this one differs from it."""
-    kind = name.split("-", 1)[0]
-    others = [r for n in store.stage_ids() if n != name and n.startswith(kind) and (r := store.record(n))]
-    differences = [(list(diff(r["result"]["hashed"], hashed)), r["id"]) for r in others]
+    kind = kind_of(name)
+    others = [r for n in store.stage_ids() if n != name and kind_of(n) == kind and (r := store.record(n))]
+    differences = [(list(diff(r.hashed, hashed)), r.id) for r in others]
     if not differences:
         return []
     changes, other = min(differences, key=lambda pair: (len(pair[0]), pair[1]))

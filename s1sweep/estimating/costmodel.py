@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from statistics import median, quantiles
-from typing import Any
 
-from s1sweep.store import Store
+from s1sweep.estimating.jobs import FinishedJob, finished_jobs
+from s1sweep.store import Record, Store
 
 NEAR = 2.0  # of model size
 SINGLE = 2.0  # one run alone says no more than this, up or down
@@ -117,21 +117,11 @@ def _same(wanted: str, device: str) -> bool:
 def finished(store: Store) -> list[Run]:
     """The newest finished trainings and engine sessions of a store that a sweep names, sessions once each."""
     parameters, checkpoints = _named(store)
-    runs: list[Run] = []
-    sessions: dict[Any, Run] = {}
-    for stage in [name for name in checkpoints if name in parameters][:NEWEST]:
-        record = store.record(stage)
-        if record is not None:
-            runs += _training(record["provenance"], parameters[stage])
-    for stage in [name for decodes in checkpoints.values() for name in decodes[:OF_A_CHECKPOINT]][:NEWEST]:
-        record = store.record(stage)
-        if record is not None:
-            made = record["provenance"]
-            key = made["host"], made["started"], record["result"]["hashed"]["inputs"].get("checkpoint")
-            for run in _session(made, parameters[stage]):
-                if key not in sessions or run.seconds > sessions[key].seconds:
-                    sessions[key] = run
-    return [*runs, *sessions.values()]
+    trained = [name for name in checkpoints if name in parameters][:NEWEST]
+    decoded = [name for decodes in checkpoints.values() for name in decodes[:OF_A_CHECKPOINT]][:NEWEST]
+    runs = [run for record in filter(None, map(store.record, trained)) for run in _training(record, parameters)]
+    sessions = finished_jobs(filter(None, map(store.record, decoded)))
+    return [*runs, *(run for session in sessions for run in _session(session, parameters))]
 
 
 def _named(store: Store) -> tuple[dict[str, float], dict[str, list[str]]]:
@@ -143,32 +133,32 @@ def _named(store: Store) -> tuple[dict[str, float], dict[str, list[str]]]:
     checkpoints: dict[str, dict[str, None]] = {}
     for name in reversed(store.sweep_names()):
         for cell in store.sweep(name).cells():
-            size, stages = cell["spec"]["model"]["parameters"], cell["stages"]
+            size, stages = cell.spec["model"]["parameters"], cell.stages
             checkpoints.setdefault(stages.get("train", f"base {size}"), {})[stages["decode"]] = None
             parameters[stages["decode"]] = size
-            if cell["spec"]["train"]["kind"] == "sft":  # of GRPO, tokens do not tell the time
+            if cell.spec["train"]["kind"] == "sft":  # of GRPO, tokens do not tell the time
                 parameters[stages["train"]] = size
         if len(checkpoints) >= NEWEST:
             break
     return parameters, {name: list(decodes) for name, decodes in checkpoints.items()}
 
 
-def _training(made: Mapping[str, Any], parameters: float) -> Iterator[Run]:
-    cost = made["cost"]
+def _training(record: Record, parameters: Mapping[str, float]) -> Iterator[Run]:
+    cost = record.cost
     tokens, seconds = cost.get("tokens", 0), cost.get("train_seconds", 0.0)
     if tokens > 0 and seconds > 0:
-        before = max(0.0, made["seconds"] - seconds)
-        device = cost.get("device") or _device(made)
-        yield Run("train", device, parameters, tokens, cost.get("workers", 1), seconds + before, before)
+        before = max(0.0, record.provenance.seconds - seconds)
+        device = cost.get("device") or _device(record)
+        yield Run("train", device, parameters[record.id], tokens, cost.get("workers", 1), seconds + before, before)
 
 
-def _session(made: Mapping[str, Any], parameters: float) -> Iterator[Run]:
-    cost, engine = made["cost"], made["cost"].get("engine") or {}
-    if cost.get("decoded_tokens", 0) > 0 and made["seconds"] > 0:
-        device = engine.get("device") or _device(made)
-        width = engine.get("tensor_parallel", 1)
-        yield Run("decode", device, parameters, cost["decoded_tokens"], width, made["seconds"])
+def _session(session: FinishedJob, parameters: Mapping[str, float]) -> Iterator[Run]:
+    last, seconds = session.last, session.seconds
+    engine, tokens = last.cost.get("engine") or {}, last.cost.get("decoded_tokens", 0)
+    if tokens > 0 and seconds > 0:
+        device = engine.get("device") or _device(last)
+        yield Run("decode", device, parameters[last.id], tokens, engine.get("tensor_parallel", 1), seconds)
 
 
-def _device(made: Mapping[str, Any]) -> str:
-    return "cpu" if made["environment"].get("torch", "").endswith("+cpu") else "accelerator"
+def _device(record: Record) -> str:
+    return "cpu" if record.provenance.environment.get("torch", "").endswith("+cpu") else "accelerator"

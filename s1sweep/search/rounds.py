@@ -110,7 +110,7 @@ def _read(arm: Arm, cell: Cell, store: Store) -> int:
     stage = cell.stages["grade"]
     record = store.record(stage)
     assert record is not None, "a cell with an objective has its record"
-    summary = record["result"]["summary"]
+    summary = record.summary
     tallies = grades.tallies(grades.located(store, stage, record), summary["answers"])
     if not arm.population:
         whole = questions(cell.spec.task.model_copy(update={"draw": None, "draw_seed": 0}))

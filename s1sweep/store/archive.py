@@ -24,8 +24,8 @@ from typing import IO, Any, TypeVar
 
 from s1sweep.errors import UserError, invalid
 from s1sweep.identity import digest, file_sha256
-from s1sweep.store import SCHEMA, Record, SavedCell, Store, Sweep, SweepInfo, diff, same_result, upkeep
-from s1sweep.store.records import as_file
+from s1sweep.store import SCHEMA, Record, SavedCell, Store, Sweep, SweepInfo, same_result, upkeep
+from s1sweep.store.records import as_file, differences
 from s1sweep.store.storage import cannot_write
 
 T = TypeVar("T")
@@ -125,8 +125,7 @@ def _verified(path: Path, temp: Path, stage: str) -> Record:
 def _refuse_different(store: Store, path: Path, theirs: Mapping[str, Record], ours: Mapping[str, Record]) -> None:
     for stage, mine in ours.items():
         if not same_result(mine, theirs[stage]):
-            a, b = (one.result.model_dump(mode="json") for one in (mine, theirs[stage]))
-            lines = [f"  {key}: {x!r} here, {y!r} there" for key, x, y in diff(a, b)]
+            lines = [f"  {key}: {a!r} here, {b!r} there" for key, a, b in differences(mine, theirs[stage])]
             raise UserError(
                 f"{store.where('stages', stage, 'record.json')} and {path}:stages/{stage}/record.json are different "
                 "results of the same work:\n" + "\n".join(lines[:10]) + "\nNothing was imported. Import into another "

@@ -19,13 +19,15 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 import s1sweep
-from s1sweep.identity import digest
 
 SCHEMA = 1  # of record.json
 
 
 class _Written(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True, protected_namespaces=())
+    # A loss can be NaN, and JSON's null is something else.
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", populate_by_name=True, protected_namespaces=(), ser_json_inf_nan="constants"
+    )
 
 
 class OutputFile(_Written):
@@ -117,7 +119,12 @@ class Record(_Written):
 
 def same_result(a: Record, b: Record) -> bool:
     """Whether two records stand for the same result, whenever and wherever it was made."""
-    return digest(a.result.model_dump(mode="json")) == digest(b.result.model_dump(mode="json"))
+    return as_file(a.result.model_dump(mode="json")) == as_file(b.result.model_dump(mode="json"))
+
+
+def differences(a: Record, b: Record) -> Iterator[tuple[str, Any, Any]]:
+    """Where the results of two records differ, as `diff` says it."""
+    return diff(a.result.model_dump(mode="json"), b.result.model_dump(mode="json"))
 
 
 def diff(a: Any, b: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:

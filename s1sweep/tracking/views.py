@@ -16,10 +16,11 @@ from s1sweep.analysis import results
 from s1sweep.analysis.labels import method_label
 from s1sweep.analysis.results import CellResult
 from s1sweep.data.card import CARD
+from s1sweep.identity import slug_of
 from s1sweep.sources.raw import read_jsonl
 from s1sweep.spec import COMPUTE, Tracking
 from s1sweep.stages.rows import ROWS
-from s1sweep.store import TIMING, Store, Sweep
+from s1sweep.store import TIMING, Record, Store, Sweep, SweepInfo
 from s1sweep.training.sft import CHECKPOINT, HISTORY
 
 FORMAT = 2  # of what is shown; another format publishes every run anew
@@ -68,10 +69,10 @@ class Run:
 def runs(sweep: Sweep, tracking: Tracking) -> Iterator[Run]:
     """The runs of a sweep: trainings, series, and the sweep itself last."""
     cells, info = results.cells(sweep), sweep.info()
-    label, tags = Label(cells), info.get("tags", [])
+    label, tags = Label(cells), list(info.tags)
 
     def run(job_type: str, key: str, shown: Any, view: Callable[[], View]) -> Run:
-        run_id = f"{job_type}-{digest([sweep.name, info.get('created'), job_type, key])}"
+        run_id = f"{job_type}-{digest([sweep.name, info.created, job_type, key])}"
         return Run(run_id, job_type, digest([FORMAT, tags, shown]), view)
 
     series: dict[str, list[CellResult]] = defaultdict(list)
@@ -85,7 +86,7 @@ def runs(sweep: Sweep, tracking: Tracking) -> Iterator[Run]:
             yield run(
                 "train",
                 stage,
-                [record["result"], tracking.upload_checkpoints],
+                [record.result.model_dump(mode="json"), tracking.upload_checkpoints],
                 partial(_train_view, sweep, tracking, cell, record, label, tags),
             )
     for key, several in series.items():
@@ -97,7 +98,7 @@ def runs(sweep: Sweep, tracking: Tracking) -> Iterator[Run]:
                 partial(_series_view, sweep, tracking, several, label, tags),
             )
     rows = [_shown(cell) for cell in cells]
-    yield run("sweep", "", [rows, info.get("notes")], partial(_sweep_view, sweep, cells, info, digest(rows)))
+    yield run("sweep", "", [rows, info.notes], partial(_sweep_view, sweep, cells, info, digest(rows)))
 
 
 def _shown(cell: CellResult) -> list[Any]:
@@ -135,14 +136,14 @@ def _axis(cell: CellResult, axis: str) -> Any:
 
 def _arm(cell: CellResult) -> str:
     """`s1k-256`, from the subset's id, which leaves out what its rule does not use."""
-    return cell.stages["select"].removeprefix("select-").rsplit("-", 1)[0] if "select" in cell.stages else "base"
+    return slug_of(cell.stages["select"]) if "select" in cell.stages else "base"
 
 
 def _train_view(
-    sweep: Sweep, tracking: Tracking, cell: CellResult, record: Mapping[str, Any], label: Label, tags: Sequence[str]
+    sweep: Sweep, tracking: Tracking, cell: CellResult, record: Record, label: Label, tags: Sequence[str]
 ) -> View:
-    store, stage, data = sweep.store, cell.stages["train"], record["result"]["hashed"]["inputs"]["data"]
-    out, made = _outputs(store, stage, tracking, HISTORY), record["provenance"]
+    store, stage, data = sweep.store, cell.stages["train"], record.inputs["data"]
+    out, made = _outputs(store, stage, tracking, HISTORY), record.provenance
     selected = store.record(data)
     return View(
         name=label(cell, "train", groups=("pool", "curation", "model", "train")),
@@ -152,12 +153,12 @@ def _train_view(
             "arm": _arm(cell),
             "sweep": sweep.name,
             "stages": {"select": data, "train": stage},
-            "content": record["result"]["hashed"]["content"],
-            "versions": record["result"]["hashed"]["versions"],
-            "code": made["code"],
-            "environment": {k: v for k, v in made["environment"].items() if k != "executable"},
+            "content": record.hashed["content"],
+            "versions": dict(record.versions),
+            "code": made.code,
+            "environment": {k: v for k, v in made.environment.items() if k != "executable"},
         },
-        summary={**record["result"]["summary"], "cost": made["cost"]},
+        summary={**record.summary, "cost": made.cost},
         blocks=[_history(out)] if (out / HISTORY).exists() else [],
         step_metric="step",
         kept={"tokens_per_second": "mean", "memory_gb": "max"},
@@ -177,21 +178,20 @@ def _history(out: Path) -> list[Row]:
     return [{**row, **pace.get(row["step"], {})} for row in read_jsonl(out / HISTORY)]
 
 
-def _asset(record: Mapping[str, Any], kind: str, out: Path, prefix: str | tuple[str, ...], upload: bool) -> Asset:
+def _asset(record: Record, kind: str, out: Path, prefix: str | tuple[str, ...], upload: bool) -> Asset:
     """The outputs under `prefix` that are still there: a checkpoint may be deleted to save space, its record not."""
-    result = record["result"]
-    names = [name for name in result["outputs"] if name.startswith(prefix) and (out / name).exists()]
+    names = [name for name in record.outputs if name.startswith(prefix) and (out / name).exists()]
     files = {name.removeprefix(f"{CHECKPOINT}/"): out / name for name in names}
     return Asset(
-        record["id"],
+        record.id,
         kind,
         files,
         upload,
         {
-            "stage": record["id"],
-            "inputs": result["hashed"]["inputs"],
-            "summary": result["summary"],
-            "sha256": {name: result["outputs"][name]["sha256"] for name in names},
+            "stage": record.id,
+            "inputs": dict(record.inputs),
+            "summary": dict(record.summary),
+            "sha256": {name: record.outputs[name].sha256 for name in names},
         },
     )
 
@@ -318,7 +318,7 @@ def _samples(sweep: Sweep, cells: Sequence[CellResult], most: int) -> tuple[list
     return columns, [row for _, row in sorted(ranked, key=lambda pair: pair[0])][:most]
 
 
-def _sweep_view(sweep: Sweep, cells: Sequence[CellResult], info: Mapping[str, Any], version: str) -> View:
+def _sweep_view(sweep: Sweep, cells: Sequence[CellResult], info: SweepInfo, version: str) -> View:
     axes = sorted({axis for cell in cells for axis in cell.axes})
     means = tuple(f"mean_{name}_tokens" for name in ("thinking", "answer", "total"))
     numbers = ("accuracy", "ci_low", "ci_high", "n", *means, "forced_share")
@@ -331,9 +331,9 @@ def _sweep_view(sweep: Sweep, cells: Sequence[CellResult], info: Mapping[str, An
     counts = {"planned": len(cells), "finished": len(cells) - missing, "missing": missing}
     return View(
         name=f"{sweep.name} cells"[:128],
-        tags=info.get("tags", []),
-        config={"sweep": sweep.name, "created": info.get("created")},
-        notes=info.get("notes", ""),
+        tags=list(info.tags),
+        config={"sweep": sweep.name, "created": info.created},
+        notes=info.notes,
         summary=counts,
         blocks=[[counts]],
         tables={"cells": ([*axes, *numbers, *said], rows)},
@@ -353,7 +353,7 @@ def _results(sweep: Sweep, version: str) -> Asset:
     for old in set(folder.glob("*.parquet")) - {path}:
         old.unlink()
     # Artifacts are named in a whole project, where another store may have a sweep of this name.
-    name = f"results-{sweep.name}-{digest([sweep.name, sweep.info().get('created')])[:6]}"
+    name = f"results-{sweep.name}-{digest([sweep.name, sweep.info().created])[:6]}"
     return Asset(name[-128:], "results", {"results.parquet": path}, True, {"sweep": sweep.name})
 
 

@@ -21,7 +21,7 @@ from s1sweep.store import Sweep
 from s1sweep.tracking import wandb_text
 from s1sweep.tracking.views import View, runs
 
-CHARTS = Path(__file__).parent / "templates" / "charts"
+CHARTS = Path(__file__).parent / "charts"
 CURVE = (
     ("accuracy", "Accuracy"),
     ("forced_share", "Share of answers whose thinking was cut"),
@@ -102,7 +102,7 @@ def report(sweep: Sweep, where: Place, chart_ids: Mapping[str, str]) -> Any:
     series = [{**view.summary, **_told(view)} for view in shown.views["eval"]]
     blocks = [
         wr.TableOfContents(),
-        *([text(sweep.info()["notes"])] if sweep.info().get("notes") else []),
+        *([text(notes)] if (notes := sweep.info().notes) else []),
         *(wr.H1("Claims"), text(_claims(study))),
         wr.H1("Accuracy against thinking tokens"),
     ]

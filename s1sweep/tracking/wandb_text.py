@@ -10,6 +10,7 @@ from s1sweep.analysis.claims import Finding
 from s1sweep.analysis.labels import task_label
 from s1sweep.analysis.noise import noise_floors
 from s1sweep.analysis.results import CellResult
+from s1sweep.store.attempts import one_line
 
 
 def claims_text(findings: Sequence[Finding]) -> str:
@@ -56,7 +57,7 @@ def trainings_text(rows: Sequence[Mapping[str, Any]]) -> str:
     if not rows:
         return "Nothing was trained."
     shown_rows = [
-        [row["arm"], row["missing"], *[""] * 5]
+        [row["arm"], one_line(row["missing"]), *[""] * 5]
         if "missing" in row
         else [
             *(row["arm"], f"{row.get('rows', 0):,}", f"{row.get('steps', 0):,}", f"{row.get('tokens', 0):,}"),
@@ -94,7 +95,7 @@ def missing_text(cells: Sequence[CellResult]) -> str:
     reasons: dict[str, int] = defaultdict(int)
     for cell in cells:
         if cell.missing is not None:
-            reasons[cell.missing.splitlines()[0][:200]] += 1
+            reasons[one_line(cell.missing)] += 1
     if not reasons:
         return ""
     return _table(("missing because", "cells"), [[why, str(n)] for why, n in sorted(reasons.items())])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -104,6 +105,39 @@ def test_heavy_packages_stay_home(path: Path) -> None:
         only = ONE_FILE.get(package)
         if only is not None and folder(name) == folder(only):
             assert name == only, f"{name} imports {package}; only {only} does"
+
+
+RAW = {  # what only one module may do: pattern of the source -> that module
+    r"""(\[|\.(get|pop)\()["'](result|provenance)["']""": "s1sweep.store.records",
+    r"""\.(startswith|removeprefix)\(\(?f?["'](pool|curate|select|train|decode|grade)-|\.(split|partition)\(["']-""": (
+        "s1sweep.identity"
+    ),
+}
+
+
+def raw(text: str) -> list[str]:
+    """Modules to which some of a source text belongs."""
+    return [home for pattern, home in RAW.items() if re.search(pattern, text)]
+
+
+@pytest.mark.parametrize("path", [*FILES, *(ROOT / "benchmarks").glob("*.py")], ids=module)
+def test_records_and_ids_are_read_in_one_place(path: Path) -> None:
+    """A record is read by its fields, not by the keys of its JSON, and what an id says by `identity.kind_of`."""
+    assert set(raw(path.read_text())) <= {module(path)}
+
+
+@pytest.mark.parametrize(
+    ("text", "home"),
+    [
+        ('record["result"]["summary"]', "s1sweep.store.records"),
+        ("record.get('provenance', {})", "s1sweep.store.records"),
+        ('name.split("-", 1)[0]', "s1sweep.identity"),
+        ('stage.startswith("grade-")', "s1sweep.identity"),
+        ("select_id.removeprefix('select-')", "s1sweep.identity"),
+    ],
+)
+def test_reading_them_elsewhere_is_found(text: str, home: str) -> None:
+    assert raw(text) == [home]
 
 
 def test_the_light_commands_import_nothing_heavy(root: Path) -> None:

@@ -43,11 +43,11 @@ class Fleet:
             self.cluster = Cluster([*there.values(), *gone], self.cluster.running.values(), excluded)
         now = time.monotonic()
         self._gone = {node.name: self._gone.get(node.name, now) for node in gone}
-        alone = not self.cluster.nodes.keys() - self.cluster.excluded
-        for name, until in list(self._rests.items()):
-            if alone or now >= until:
-                del self._rests[name]
-                self.cluster.include(name)
+        for name in [name for name, until in self._rests.items() if now >= until]:
+            self._take_back(name)
+        for name in sorted({*self._rests, *self.flaky}, key=lambda name: (self._lost[name], name)):
+            if not self._replaceable(name):
+                self._take_back(name)
 
     def stranded(self) -> list[Running]:
         """Jobs with a part on a node that has long been gone."""
@@ -56,7 +56,7 @@ class Fleet:
         return [run for run in self.cluster.running.values() if not away.isdisjoint(run.nodes)]
 
     def ended(self, run: Running, lost: bool) -> None:
-        """A job ended or was lost. A node that loses several in a row is excluded, unless it is the last."""
+        """A job ended or was lost. A node that loses several in a row is excluded, if another can do its work."""
         if len(set(run.nodes)) != 1:
             return  # a gang does not say which of its nodes it was
         node = run.nodes[0]
@@ -64,10 +64,25 @@ class Fleet:
             del self._lost[node]
             return
         self._lost[node] += 1
-        usable = self.cluster.nodes.keys() - self.cluster.excluded
-        if node in usable and len(usable) > 1:
+        if node in self.cluster.nodes.keys() - self.cluster.excluded and self._replaceable(node):
             self.cluster.exclude(node)
             if self._lost[node] >= FLAKY:
                 self.flaky.add(node)
             else:
                 self._rests[node] = time.monotonic() + REST * self._lost[node]
+
+    def _take_back(self, name: str) -> None:
+        self._rests.pop(name, None)
+        self.flaky.discard(name)
+        self.cluster.include(name)
+
+    def _replaceable(self, name: str) -> bool:
+        """Whether another node that is in use has as much of what jobs cannot do without: engines, GPUs of a kind."""
+        node = self.cluster.nodes[name]
+        return any(
+            other.gpus >= node.gpus
+            and other.engines >= node.engines
+            and (not node.gpus or other.gpu_kind == node.gpu_kind)
+            for other in self.cluster.nodes.values()
+            if other.name != name and other.name not in self.cluster.excluded
+        )

@@ -17,10 +17,10 @@ from s1sweep import servers as server
 from s1sweep.compose import CellReturn
 from s1sweep.errors import UserError
 from s1sweep.estimating.costmodel import CostModel, finished
-from s1sweep.estimating.estimate import Estimate, estimate, expected
+from s1sweep.estimating.estimate import PlanEstimate, estimate, expected
 from s1sweep.estimating.remarks import refuse_too_large, remarks
 from s1sweep.identity import digest
-from s1sweep.planning import Cell, Plan, Stage, pins
+from s1sweep.planning import Cell, KnownIds, Plan, Stage, pins
 from s1sweep.planning.axes import axes_of
 from s1sweep.policy import Capacity
 from s1sweep.queue.submission import Submissions
@@ -90,8 +90,10 @@ class Session:
         for config in configs:
             self._agree(config)
             _check_training(config)
-        known, once = pins.read(self.store), self.plan.once
-        cells = [self.plan.add(pins.pinned(config.cell, known, once), axes_of(config)) for config in configs]
+        if not self.plan.cells:
+            self.plan.known = KnownIds.of(self.store)
+        commits, once = pins.read(self.store), self.plan.once
+        cells = [self.plan.add(pins.pinned(config.cell, commits, once), axes_of(config)) for config in configs]
         self._missing = None
         if not self.run:
             return [CellReturn(None, None, cell) for cell in cells]
@@ -109,7 +111,7 @@ class Session:
             self._missing = self.plan.needed(self.plan.reused(self.store))
         return self._missing
 
-    def estimate(self) -> Estimate:
+    def estimate(self) -> PlanEstimate:
         return estimate(self.plan, self.missing(), self.placement, self.cost_model())
 
     def cost_model(self) -> CostModel:

@@ -9,7 +9,7 @@ from typing import Any
 
 from s1sweep.spec import COMPUTE
 
-from .exhibits.base import Figure, Line, Panel, Point
+from .exhibits.base import Figure, FigureLine, Panel, Point
 from .labels import (
     Arm,
     arm,
@@ -79,11 +79,11 @@ def accuracy_figure(cells: Sequence[CellResult], title: str = "Accuracy against 
         first.setdefault(which and which[:2], which)
     several = len({cell.spec["model"]["name"] for cell in done}) > 1
 
-    def line(curve: Curve) -> Line:
+    def line(curve: Curve) -> FigureLine:
         model = model_label(curve.cells[-1]) + ", " if several else ""
         name, string = model + arm_label(curve.arm, arms), _string_label(curve.string)
         sibling = first[curve.arm and curve.arm[:2]]
-        return Line(
+        return FigureLine(
             label=f"{name}, {string}",
             points=tuple(point(cell, marked=i > 0 or not curve.anchored) for i, cell in enumerate(curve.cells)),
             colour=model + arm_label(sibling, arms),

@@ -127,7 +127,7 @@ def arm_names(cells: Sequence[CellResult]) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Samples:
+class LadderSamples:
     """Answers of one cell, (questions, samples). `stop`: tokens to the natural stop, itself counted; else infinite."""
 
     questions: tuple[str, ...]
@@ -142,11 +142,11 @@ class Samples:
         return f"{len(self.questions)} questions{several}"
 
 
-def samples(study: Study, cell: CellResult) -> Samples:
+def samples(study: Study, cell: CellResult) -> LadderSamples:
     """A finished cell's answers. A stop after exactly as many tokens as the cap comes too late, hence the 1."""
     one = study.scores(cell)
     stop = np.where(one.natural, one.thinking + 1, np.inf)
-    return Samples(one.questions, one.credit, one.thinking, one.thinking + one.answer, stop)
+    return LadderSamples(one.questions, one.credit, one.thinking, one.thinking + one.answer, stop)
 
 
 def column(study: Study, cell: CellResult, name: str) -> Floats:

@@ -31,7 +31,7 @@ STRINGS = ("", "Alternatively", "Hmm", "Wait")  # Table 4's order
 
 
 @dataclass(frozen=True)
-class Line:
+class PaperRow:
     """One row, to be compared with that called `against`. `kind` is `reference`, `null` (same rule, other selection
     seed) or `arm`. A cell that is not in the sweep is None.
     """
@@ -43,16 +43,16 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Grid:
+class PaperTable:
     """A table with the setting all its cells share, as text, and how many cells of the sweep are elsewhere."""
 
     setting: str
     columns: tuple[str, ...]
-    lines: tuple[Line, ...]
+    lines: tuple[PaperRow, ...]
     elsewhere: int
 
 
-def subset_table(cells: Sequence[CellResult]) -> Grid | None:
+def subset_table(cells: Sequence[CellResult]) -> PaperTable | None:
     """Rows are data arms, columns tasks, at the extrapolation and cap that most arms and tasks share.
 
     Comparison is with s1k, or to the first trained arm where the sweep has no s1k; a null arm, the same rule with
@@ -88,7 +88,7 @@ def subset_table(cells: Sequence[CellResult]) -> Grid | None:
     return _grid(where, chosen, arm, arms, names, kinds, against, len(cells))
 
 
-def extrapolation_table(cells: Sequence[CellResult], of: Arm | str = "best") -> Grid | None:
+def extrapolation_table(cells: Sequence[CellResult], of: Arm | str = "best") -> PaperTable | None:
     """Rows are extrapolations, columns tasks, for one arm (by default the one with most of them, s1k first) at one cap.
 
     Comparison is with no extrapolation. None if the arm has only one extrapolation.
@@ -125,14 +125,14 @@ def _grid(
     kinds: dict[Any, str],
     against: dict[Hashable, Hashable],
     total: int,
-) -> Grid:
+) -> PaperTable:
     slots: dict[tuple[Hashable, str], CellResult] = {}
     for cell in chosen:
         slots.setdefault((row_of(cell), task_label(cell)), cell)
     columns = tuple(dict.fromkeys(task_label(cell) for cell in chosen))
 
     lines = tuple(
-        Line(
+        PaperRow(
             names[row],
             kinds[row],
             names[against[row]] if row in against else None,
@@ -140,7 +140,7 @@ def _grid(
         )
         for row in rows
     )
-    return Grid(setting, columns, lines, total - len(slots))
+    return PaperTable(setting, columns, lines, total - len(slots))
 
 
 def _setting(first: str, chosen: Sequence[CellResult], cells: Sequence[CellResult]) -> str:

@@ -19,7 +19,7 @@ from typing import Any
 from s1sweep.errors import UserError
 
 from .curves import accuracy_figure
-from .exhibits.base import Figure, Line, Panel, Point
+from .exhibits.base import Figure, FigureLine, Panel, Point
 from .results import CellResult
 
 INK = "#010203"  # stands for the page's text colour
@@ -64,13 +64,13 @@ class Look:
             tuple(dict.fromkeys(line.marker for line in lines if line.marker)),
         )
 
-    def colour(self, line: Line) -> str:
+    def colour(self, line: FigureLine) -> str:
         return COLOURS[self.colours.index(_colour_name(line)) % len(COLOURS)]
 
-    def dash(self, line: Line) -> Any:
+    def dash(self, line: FigureLine) -> Any:
         return DASHES[self.colours.index(_colour_name(line)) % len(DASHES)]
 
-    def marker(self, line: Line) -> str:
+    def marker(self, line: FigureLine) -> str:
         place = self.markers.index(line.marker) if line.marker else self.colours.index(_colour_name(line))
         return MARKERS[place % len(MARKERS)]
 
@@ -176,7 +176,7 @@ def curve(cells: Sequence[CellResult], path: str | Path) -> Path:
     return draw(accuracy_figure(cells), path)
 
 
-def _colour_name(line: Line) -> str:
+def _colour_name(line: FigureLine) -> str:
     return line.colour or line.label
 
 
@@ -232,7 +232,7 @@ def _x(panel: Panel, point: Point) -> float:
     return max(point.x, 1) if panel.log_x and not panel.ticks else point.x  # a log axis has no 0
 
 
-def _own(line: Line) -> list[Point]:
+def _own(line: FigureLine) -> list[Point]:
     return [point for point in line.points if point.marked]
 
 
@@ -257,7 +257,7 @@ def _inline(svg: str, panel: Panel, prefix: str) -> str:
     return svg.replace(INK, "currentColor").replace("<svg", '<svg role="img"', 1)
 
 
-def _axes(line: Line) -> str:
+def _axes(line: FigureLine) -> str:
     return f' data-axes="{escape(json.dumps(dict(line.axes), ensure_ascii=False))}"' if line.axes else ""
 
 

@@ -21,7 +21,7 @@ SHORT = 12  # characters of a commit or digest that a reader compares
 
 
 @dataclass(frozen=True)
-class Provenance:
+class SweepProvenance:
     """`versions`, `engines`: name -> values that occur; more than one means that results were made in unlike ways.
 
     `stages`: kind -> (done, planned). `read`: (what, sha256) of contents that were hashed. `shared`: settings that all
@@ -47,7 +47,7 @@ def records(store: Store, cells: Sequence[CellResult]) -> Records:
     return {stage: record_of(store, stage) for cell in cells for stage in cell.stages.values()}
 
 
-def provenance(cells: Sequence[CellResult], found: Records) -> Provenance:
+def provenance(cells: Sequence[CellResult], found: Records) -> SweepProvenance:
     done = [record for record in found.values() if record]
     made = [record.provenance for record in done]
     versions: dict[str, Counter[str]] = {}
@@ -58,7 +58,7 @@ def provenance(cells: Sequence[CellResult], found: Records) -> Provenance:
                 versions.setdefault(name, Counter())[version[:SHORT] if name == "commit" else version] += 1
         for name, value in (one.cost.get("engine") or {}).items():
             engines.setdefault(name, Counter())[str(value)] += 1
-    return Provenance(
+    return SweepProvenance(
         {name: sorted(values) for name, values in versions.items()},
         {name: sorted(values) for name, values in engines.items()},
         sorted({one.host for one in made}),

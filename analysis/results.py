@@ -173,10 +173,10 @@ def readouts(store: Store, cell: CellResult) -> list[Mapping[str, Any]]:
     decode = record_of(store, cell.stages["decode"])
     path = store.outputs(cell.stages["decode"], READOUTS) / READOUTS if decode else None
     decoded = path.read_bytes().split(b"\n") if path and path.exists() else []
-    return [Readout(grade, decoded[grade["readout"]] if decoded else b"{}") for grade in read_jsonl(cell.grades)]
+    return [ReadoutRow(grade, decoded[grade["readout"]] if decoded else b"{}") for grade in read_jsonl(cell.grades)]
 
 
-class Readout(Mapping[str, Any]):
+class ReadoutRow(Mapping[str, Any]):
     """A grade and the line of its readout, which is long, and parsed only if a field of it is asked for.
 
     A probe has what was said and how it was judged.

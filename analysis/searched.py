@@ -27,13 +27,13 @@ def read(sweep: Sweep) -> dict[str, Any] | None:
 
 def exhibit(found: dict[str, Any]) -> Exhibit:
     """Each arm with its interval and why it stopped, and what the intervals mean."""
-    from .exhibits.base import Exhibit, Number, Row, Table  # late: `plan` reads searches without numpy
+    from .exhibits.base import Exhibit, Number, Table, TableRow  # late: `plan` reads searches without numpy
 
     rows = []
     for arm in found["arms"]:
         asked = f"{arm['questions']:,} of {arm['population']:,}"
         shares = (Number(100 * arm[name]) for name in ("accuracy", "low", "high"))
-        rows.append(Row((arm["arm"], asked, *shares, Number(arm["answer_tokens"], "tokens"), arm["why"])))
+        rows.append(TableRow((arm["arm"], asked, *shares, Number(arm["answer_tokens"], "tokens"), arm["why"])))
     table = Table("Arms of the grid", COLUMNS, tuple(rows), tuple(_notes(found)))
     return Exhibit("search", "The search", "", "How much was asked of each arm, and why no more.", (table,))
 

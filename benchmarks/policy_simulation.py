@@ -9,7 +9,18 @@ from typing import Any
 
 from benchmarks.common import main
 from s1sweep.policy import Node
-from s1sweep.simulation import FCFS, OURS, RAY, Faults, Policy, Work, lower_bound, simulate, summary, utilisation
+from s1sweep.simulation import (
+    FCFS,
+    OURS,
+    RAY,
+    Faults,
+    Policy,
+    SimulatedWork,
+    lower_bound,
+    simulate,
+    summary,
+    utilisation,
+)
 from s1sweep.stages.resources import Request
 
 GANGS = {8: 0.45, 16: 0.35, 64: 0.2}  # workers of a training, a GPU each, and how many trainings have so many
@@ -22,15 +33,15 @@ MIX = (
 )
 
 
-def mix(ablations: int, seed: int = 0) -> list[Work]:
+def mix(ablations: int, seed: int = 0) -> list[SimulatedWork]:
     """Ten stages an ablation."""
     random = Random(seed)
-    work: list[Work] = []
+    work: list[SimulatedWork] = []
 
     def job(name: str, request: Request, median: float, sigma: float, startup: float, rank: int, *after: str) -> str:
         seconds = 60 * median * math.exp(random.gauss(0, sigma))
         told = seconds * math.exp(random.gauss(0, 0.3))
-        work.append(Work(name, request, seconds, startup, after, user, 0, rank, 0.0, told, 900.0))
+        work.append(SimulatedWork(name, request, seconds, startup, after, user, 0, rank, 0.0, told, 900.0))
         return name
 
     for i in range(ablations):
@@ -65,7 +76,7 @@ def measure(pairs: int, stages: int = 100_000, gpus: int = 4096, mtbf_days: floa
     }
 
 
-def _one(work: list[Work], nodes: list[Node], policy: Policy, faults: Faults) -> dict[str, Any]:
+def _one(work: list[SimulatedWork], nodes: list[Node], policy: Policy, faults: Faults) -> dict[str, Any]:
     started = time.perf_counter()
     run = simulate(work, nodes, policy, faults)
     seconds = time.perf_counter() - started

@@ -16,8 +16,8 @@ from s1sweep.errors import SweepFailed
 if TYPE_CHECKING:
     import pandas as pd
 
-    from s1sweep.estimating.estimate import Estimate
-    from s1sweep.search import Outcome
+    from s1sweep.estimating.estimate import PlanEstimate
+    from s1sweep.search import SearchOutcome
     from s1sweep.session import Session
     from s1sweep.store import Sweep
 
@@ -39,7 +39,7 @@ class PlanSummary:
     stages: dict[str, int]
     reused: dict[str, int]
     engine_sessions: int
-    estimate: Estimate
+    estimate: PlanEstimate
     remarks: list[str]
     unpinned: dict[str, list[str]]
 
@@ -168,11 +168,11 @@ def refuse_failed(session: Session, again: str) -> None:
     raise SweepFailed("\n".join(lines), {name: str(one.failure) for name, one in session.failed.items()})
 
 
-def is_search(outcome: Any) -> TypeGuard[Outcome]:
+def is_search(outcome: Any) -> TypeGuard[SearchOutcome]:
     """Whether what a sweeper returned is a search's outcome."""
-    from s1sweep.search import Outcome
+    from s1sweep.search import SearchOutcome
 
-    return isinstance(outcome, Outcome)
+    return isinstance(outcome, SearchOutcome)
 
 
 def _compose(command: Sequence[str], session: Session) -> Any:

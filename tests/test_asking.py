@@ -451,9 +451,7 @@ def test_from_bare_questions_to_a_subset(root: Path) -> None:
     assert (rows[1]["id"] in before) == (summary["difficulty"]["dropped"].get("no solution to grade by", 0) == 1)
     assert {r["id"] for r in out("select", ROWS)} <= set(hard) and summary["select"]["rows"] == 4
     funnel = json.loads(
-        (
-            root / "stages" / cell["stages"]["select"] / record["select"].attempt / "card.json"
-        ).read_text()
+        (root / "stages" / cell["stages"]["select"] / record["select"].attempt / "card.json").read_text()
     )["funnel"]
     assert [f["step"] for f in funnel] == ["pool", "traces", "length", "domains", "quality", "difficulty"]
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from s1sweep.cli import main
-from s1sweep.estimating.costmodel import CostModel, Run, finished, fitted
+from s1sweep.estimating.costmodel import CostModel, FinishedRun, finished, fitted
 from s1sweep.estimating.estimate import DECODE_EFFICIENCY, STATED, TRAIN_EFFICIENCY, estimate, expected, loads_of, times
 from s1sweep.planning import Plan
 from s1sweep.planning.axes import axes_of
@@ -87,15 +87,15 @@ def test_planted_rates_come_back_with_their_error(root: Path, kind: str, named: 
 
 @given(st.floats(0, 500), st.floats(1e6, 1e12), st.sets(st.integers(1, 10**6), min_size=2, max_size=12))
 def test_a_line_is_found_whatever_it_is(startup: float, rate: float, tokens: set[int]) -> None:
-    runs = [Run("decode", "cpu", 1e6, n, 1, startup + 1e6 * n / rate) for n in sorted(tokens)]
+    runs = [FinishedRun("decode", "cpu", 1e6, n, 1, startup + 1e6 * n / rate) for n in sorted(tokens)]
     found = fitted(runs)
     for run in runs:
         assert found.seconds(run.work) == pytest.approx(run.seconds, rel=1e-3)
 
 
 def test_one_wild_run_moves_little() -> None:
-    runs = [Run("decode", "cpu", 1e6, 1000 * n, 1, 10 + n) for n in range(1, 12)]
-    wild = fitted([*runs, Run("decode", "cpu", 1e6, 5000, 1, 4000)])
+    runs = [FinishedRun("decode", "cpu", 1e6, 1000 * n, 1, 10 + n) for n in range(1, 12)]
+    wild = fitted([*runs, FinishedRun("decode", "cpu", 1e6, 5000, 1, 4000)])
     assert wild.rate == pytest.approx(1e9, rel=0.05) and wild.startup == pytest.approx(10, rel=0.2)
     assert wild.error is not None and wild.error < 0.05 and wild.high > 1.0
 
@@ -113,7 +113,7 @@ def test_other_devices_and_sizes_say_nothing(root: Path) -> None:
 
 def test_a_store_without_runs_and_a_run_alone(root: Path) -> None:
     assert finished(Store(root)) == []
-    alone = fitted([Run("train", "cpu", 1e6, 1000, 1, 10.0)])
+    alone = fitted([FinishedRun("train", "cpu", 1e6, 1000, 1, 10.0)])
     assert (alone.runs, alone.error, alone.rate) == (1, None, 1e8) and alone.low < 1 < alone.high
 
 

@@ -15,7 +15,7 @@ import pytest
 from s1sweep.analysis import ladders
 from s1sweep.analysis.critics.answers import NONE
 from s1sweep.analysis.exhibits import NAMES, exhibit
-from s1sweep.analysis.exhibits.base import Exhibit, Number, Row, Table
+from s1sweep.analysis.exhibits.base import Exhibit, Number, Table, TableRow
 from s1sweep.analysis.results import CellResult
 from s1sweep.analysis.study import Study
 from s1sweep.errors import UserError
@@ -54,13 +54,13 @@ def numbers(found: Exhibit) -> Iterator[Number]:
             yield from (slot for slot in row.slots if isinstance(slot, Number))
 
 
-def under(table: Table, row: Row, column: str) -> float:
+def under(table: Table, row: TableRow, column: str) -> float:
     slot = row.slots[table.columns.index(column)]
     assert isinstance(slot, Number) and slot.value is not None, (column, slot)
     return slot.value
 
 
-def slot(table: Table, row: Row, column: str) -> Number:
+def slot(table: Table, row: TableRow, column: str) -> Number:
     found = row.slots[table.columns.index(column)]
     assert isinstance(found, Number)
     return found

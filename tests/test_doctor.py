@@ -19,7 +19,7 @@ import pytest
 
 from s1sweep import doctor, testbed
 from s1sweep.doctor import cluster, environment, machine, mirror, plans, sources, storage
-from s1sweep.doctor.base import Asked, Finding, without_secrets
+from s1sweep.doctor.base import Asked, CheckResult, without_secrets
 from s1sweep.planning import pins
 from s1sweep.store import Store
 from tests.fakehub import commit_of, serve
@@ -32,7 +32,7 @@ def asked(*overrides: str) -> Asked:
     return Asked(overrides, compose(*overrides))
 
 
-def only(findings: Any, level: str) -> Finding:
+def only(findings: Any, level: str) -> CheckResult:
     found = [finding for finding in findings if finding.level == level]
     assert len(found) == 1, found
     return found[0]
@@ -274,7 +274,7 @@ def test_few_open_files_are_found(root: Path) -> None:
 
 
 def test_a_check_that_breaks_does_not_silence_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(_: Asked) -> list[Finding]:
+    def broken(_: Asked) -> list[CheckResult]:
         raise RuntimeError("boom")
 
     monkeypatch.setattr(doctor, "CHECKS", {"first": broken, "python": environment.python})

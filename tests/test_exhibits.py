@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 from s1sweep.analysis import exhibits, plots, render, results
 from s1sweep.analysis.claims import findings
-from s1sweep.analysis.exhibits.base import Exhibit, Number, Row
+from s1sweep.analysis.exhibits.base import Exhibit, Number, TableRow
 from s1sweep.analysis.study import Study
 from s1sweep.compose import multirun
 from s1sweep.errors import UserError
@@ -40,7 +40,7 @@ def made(root: Path, name: str, *overrides: str, published: bool = False) -> tup
     return study, exhibits.exhibit(name, study, published)
 
 
-def numbers(exhibit: Exhibit) -> Iterator[tuple[Row, Number]]:
+def numbers(exhibit: Exhibit) -> Iterator[tuple[TableRow, Number]]:
     for table in exhibit.tables:
         for row in table.rows:
             for slot in row.slots:

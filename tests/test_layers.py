@@ -140,6 +140,22 @@ def test_reading_them_elsewhere_is_found(text: str, home: str) -> None:
     assert raw(text) == [home]
 
 
+def test_a_public_class_name_has_one_meaning() -> None:
+    places: dict[str, list[str]] = {}
+    for path in FILES:
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places.setdefault(node.name, []).append(module(path))
+    assert {name: where for name, where in places.items() if len(where) > 1} == {}
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if path.name == "__init__.py"], ids=module)
+def test_a_door_holds_no_behaviour(path: Path) -> None:
+    """What a folder does is in its modules; its `__init__.py` names what others may use."""
+    lines = path.read_text().splitlines()
+    assert len(lines) <= 60, f"{len(lines)} lines"
+
+
 def test_the_light_commands_import_nothing_heavy(root: Path) -> None:
     """plan, status and results work where torch, vLLM, Ray, W&B and pandas are not installed."""
     code = """

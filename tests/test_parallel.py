@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from s1sweep.answers.graders import GRADERS
 from s1sweep.grading import grade
-from s1sweep.grading.parallel import Outcome, Voter, decide
+from s1sweep.grading.parallel import VoteOutcome, Voter, decide
 from s1sweep.sources.tasks import questions
 from s1sweep.spec import GradeStage, ParallelSpec
 from tests.helpers import compose
@@ -34,7 +34,7 @@ def same(a: str, b: str) -> bool:
     return a == b
 
 
-def answers(found: Outcome, of: Sequence[Voter]) -> set[str | None]:
+def answers(found: VoteOutcome, of: Sequence[Voter]) -> set[str | None]:
     return {of[i].answer for i in found.winners}
 
 

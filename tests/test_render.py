@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from s1sweep.analysis import plots, render
-from s1sweep.analysis.exhibits.base import Exhibit, Figure, Line, Number, Panel, Point, Row, Table
+from s1sweep.analysis.exhibits.base import Exhibit, Figure, FigureLine, Number, Panel, Point, Table, TableRow
 from s1sweep.errors import UserError
 
 NASTY = "50% & a_b #1 $x$ \\cmd {b} ~^ <i>|"
@@ -19,10 +19,10 @@ TABLE = Table(
     "What it was trained on",
     ("trained on", "aime24", "Δ aime24"),
     (
-        Row(("s1k", Number(50, "%", 33.2, 66.8, "30 questions", cell="abc", published="50"), None), "reference"),
-        Row(("random", Number(36.7, "%", 21.9, 54.5, "30 questions", cell="def"), Number(-13.333, "points", -26.7, -3.3,
-            "30 questions", p=0.0421, published="[−26.7, −3.3]"))),
-        Row(("null, seed 1", Number(None, why="train failed: RuntimeError"), Number(-0.04, "points", -1, 1,
+        TableRow(("s1k", Number(50, "%", 33.2, 66.8, "30 questions", cell="abc", published="50"), None), "reference"),
+        TableRow(("random", Number(36.7, "%", 21.9, 54.5, "30 questions", cell="def"), Number(-13.333, "points", -26.7,
+            -3.3, "30 questions", p=0.0421, published="[−26.7, −3.3]"))),
+        TableRow(("null, seed 1", Number(None, why="train failed: RuntimeError"), Number(-0.04, "points", -1, 1,
             exploratory=True)), "null"),
     ),
     ("Paired by question.",),
@@ -69,7 +69,7 @@ def test_latex_sets_any_text_as_it_is() -> None:
         r"50\% \& a\_b \#1 \$x\$ \textbackslash{}cmd \{b\} \textasciitilde{}\textasciicircum{} "
         r"\textless{}i\textgreater{}\textbar{}"
     )
-    table = render.latex.table(Table(NASTY, (NASTY,), (Row((NASTY,)),), (NASTY,)))
+    table = render.latex.table(Table(NASTY, (NASTY,), (TableRow((NASTY,)),), (NASTY,)))
     rest = re.sub(r"\\[%&_#${}]|\\\\|\\[a-z]+\{?\}?", "", table)
     assert not re.search(r"[%&_#$^~\\]", rest)
     assert table.replace(r"\{", "").replace(r"\}", "").count("{") == table.replace(r"\{", "").replace(r"\}", "").count(
@@ -109,7 +109,7 @@ def test_html_keeps_text_as_text_and_leads_to_samples() -> None:
     assert "−13.3 [−26.7, −3.3] p = 0.042" in found.text
     nasty = '<script>alert("1")</script>&amp;'
     number = Number(1, why=nasty, published=nasty, cell=f'"{nasty}')
-    found = Tags(render.html.table(Table(nasty, (nasty,), (Row((nasty,)), Row((number,))), (nasty,))))
+    found = Tags(render.html.table(Table(nasty, (nasty,), (TableRow((nasty,)), TableRow((number,))), (nasty,))))
     assert not [tag for tag, _ in found.tags if tag == "script"]
     assert found.text.count(nasty) == 5
 
@@ -138,9 +138,9 @@ def two_lines(**more: object) -> Figure:
     points = (Point(10, 20, 10, 30, "low <b>", "aa"), Point(100, 60, 50, 70, "high", "bb"))
     other = (Point(100, 60, marked=False), Point(200, 50, 40, 60, "wait", "cc"))
     lines = (
-        Line("s1k", points, "s1k", "cap", axes=(("data", "s1k"), ("task", 'a "b" & c'))),
-        Line("s1k, Wait", other, "s1k", "Wait", dashed=True, axes=(("data", "s1k"),)),
-        Line("base", points[:1], "base", "cap", hollow=True),
+        FigureLine("s1k", points, "s1k", "cap", axes=(("data", "s1k"), ("task", 'a "b" & c'))),
+        FigureLine("s1k, Wait", other, "s1k", "Wait", dashed=True, axes=(("data", "s1k"),)),
+        FigureLine("base", points[:1], "base", "cap", hollow=True),
     )
     return Figure("Accuracy", (Panel("tiny", lines, level=(25, "chance")), Panel("empty", ())))
 
@@ -178,6 +178,6 @@ def test_files_are_the_same_each_time(tmp_path) -> None:  # type: ignore[no-unty
 
 
 def test_categories_have_names() -> None:
-    line = Line("flips", (Point(0, 3, label="a"), Point(1, 4, label="b")))
+    line = FigureLine("flips", (Point(0, 3, label="a"), Point(1, 4, label="b")))
     ((_, svg),) = plots.panels_svg(Figure("f", (Panel("p", (line,), x="verdict", ticks=("right", "wrong")),)))
     assert ">right</text>" in svg and ">wrong</text>" in svg and "log scale" not in svg

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from s1sweep.analysis import costs
 from s1sweep.analysis.stats import confidence_sequence, exceeds
 from s1sweep.errors import UserError
-from s1sweep.search.policy import MARGIN, Arm, Options, judge, next_round, statements
+from s1sweep.search.policy import MARGIN, Options, SearchArm, judge, next_round, statements
 from s1sweep.store import Store
 from tests.helpers import cli
 
@@ -134,12 +134,12 @@ def test_looking_always_costs_less_than_twice_the_width() -> None:
 # --- the policy
 
 
-def simulated(truths: dict[str, np.ndarray], options: Options, order: np.ndarray) -> tuple[list[Arm], int, bool]:
+def simulated(truths: dict[str, np.ndarray], options: Options, order: np.ndarray) -> tuple[list[SearchArm], int, bool]:
     """A search over planted scores (by question, one token an answer) in a given order: the arms, the tokens, and
     whether anything false was said at any look.
     """
     size = len(order)
-    arms = [Arm(name, "task", size) for name in truths]
+    arms = [SearchArm(name, "task", size) for name in truths]
     asked, last, spent, lied = 0, None, 0, False
     while live := [arm for arm in arms if arm.why is None]:
         count = next_round(asked, size, options, last, spent)
@@ -163,7 +163,7 @@ def planted(rng: np.random.Generator, size: int, rates: dict[str, float]) -> dic
     return {name: (0.8 * hard + 0.2 * rng.random(size) < rate).astype(float) for name, rate in rates.items()}
 
 
-def wrong(arms: list[Arm], truths: dict[str, np.ndarray]) -> bool:
+def wrong(arms: list[SearchArm], truths: dict[str, np.ndarray]) -> bool:
     """Whether anything that was said is false: an interval, or a win."""
     for arm in arms:
         truth = truths[arm.name].mean()
@@ -224,18 +224,18 @@ def test_arms_stop_when_their_interval_is_narrow() -> None:
 
 
 def test_arms_of_other_questions_are_not_compared() -> None:
-    arms = [Arm("a", "one", 50, [1.0] * 40), Arm("b", "two", 50, [0.0] * 40)]
+    arms = [SearchArm("a", "one", 50, [1.0] * 40), SearchArm("b", "two", 50, [0.0] * 40)]
     assert statements(arms, Options()) == 2
     judge(arms, Options(half_width=None))
     assert [arm.why for arm in arms] == [None, None]
-    arms = [Arm("a", "one", 50, [1.0] * 40), Arm("b", "one", 50, [0.0] * 40)]
+    arms = [SearchArm("a", "one", 50, [1.0] * 40), SearchArm("b", "one", 50, [0.0] * 40)]
     assert statements(arms, Options()) == 3
     judge(arms, Options(half_width=None))
     assert [arm.why for arm in arms] == [None, "beaten by a"]
 
 
 def test_what_failed_neither_goes_on_nor_beats() -> None:
-    arms = [Arm("a", "", 0, why="failed: out of memory"), Arm("b", "one", 50, [0.0, 1.0] * 20)]
+    arms = [SearchArm("a", "", 0, why="failed: out of memory"), SearchArm("b", "one", 50, [0.0, 1.0] * 20)]
     judge(arms, Options(half_width=None))
     assert arms[1].why is None and 0.3 < arms[1].low < arms[1].high < 0.7
     assert (arms[0].low, arms[0].high) == (0.0, 1.0)

@@ -19,8 +19,8 @@ from s1sweep.simulation import (
     RAY,
     Faults,
     Policy,
-    Run,
-    Work,
+    SimulatedRun,
+    SimulatedWork,
     lower_bound,
     shares,
     simulate,
@@ -33,11 +33,11 @@ from s1sweep.stages.resources import Request
 EIGHT = Node(100, 8)
 
 
-def gang(name: str, gpus: int = 1, seconds: float = 60, **more: object) -> Work:
-    return Work(name, Request(gpus, gpus, 0, gpus), seconds, **more)  # type: ignore[arg-type]
+def gang(name: str, gpus: int = 1, seconds: float = 60, **more: object) -> SimulatedWork:
+    return SimulatedWork(name, Request(gpus, gpus, 0, gpus), seconds, **more)  # type: ignore[arg-type]
 
 
-def order(run: Run) -> list[str]:
+def order(run: SimulatedRun) -> list[str]:
     started = run.started()
     return sorted(started, key=lambda name: (started[name], name))
 
@@ -51,14 +51,14 @@ def test_a_chain_takes_its_length_and_start_up() -> None:
 
 def test_bounds_know_gangs_bundles_and_kinds() -> None:
     nodes = [Node(8, 8, gpu_kind="H100", name="a"), Node(8, 8, gpu_kind="A100", name="b")]
-    fives = [Work(f"{i}", Request(1, 5), 60) for i in range(4)]  # one to a node
+    fives = [SimulatedWork(f"{i}", Request(1, 5), 60) for i in range(4)]  # one to a node
     assert lower_bound(fives, nodes)["bound"] == 120 and simulate(fives, nodes).makespan == 120
     nines = [gang(f"{i}", 9) for i in range(3)]  # no two at once
     assert lower_bound(nines, nodes)["bound"] == 180 and simulate(nines, nodes).makespan == 180
-    mine = [Work(f"{i}", Request(1, 8, gpu_kind="H100"), 60) for i in range(3)]
+    mine = [SimulatedWork(f"{i}", Request(1, 8, gpu_kind="H100"), 60) for i in range(3)]
     assert lower_bound(mine, nodes)["bound"] == 180 and simulate(mine, nodes).makespan == 180
     with pytest.raises(ValueError, match="do not have"):
-        lower_bound([Work("x", Request(1, 1, gpu_kind="H200"), 60)], nodes)
+        lower_bound([SimulatedWork("x", Request(1, 1, gpu_kind="H200"), 60)], nodes)
 
 
 def test_a_job_that_never_fits_is_said_and_not_waited_for() -> None:
@@ -125,7 +125,7 @@ JOBS = st.lists(
 )
 
 
-def made(jobs: list[tuple[int, int, int, bool]], **more: object) -> list[Work]:
+def made(jobs: list[tuple[int, int, int, bool]], **more: object) -> list[SimulatedWork]:
     """Jobs of one user; some wait for the one before."""
     return [
         gang(f"{i}", gpus, seconds, rank=rank, after=(f"{i - 1}",) if chained and i else (), **more)
@@ -167,7 +167,7 @@ def test_failures_lose_no_job(jobs: list[tuple[int, int, int, bool]], seed: int)
         assert sum(a.kept for a in run.attempts if a.job == job.id) == pytest.approx(job.seconds)
 
 
-def two_users() -> list[Work]:
+def two_users() -> list[SimulatedWork]:
     """Three sweeps of two users, jobs of 1 to 8 GPUs; one of the sweeps is urgent and comes later."""
     sweeps = [("ann", 0, 0.0, 90), ("ben", 0, 0.0, 150), ("ann", 5, 3000.0, 12)]
     work = []

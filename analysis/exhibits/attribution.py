@@ -13,7 +13,7 @@ from ..labels import cap, extrapolation, extrapolation_label
 from ..ladders import Ladder, ladders, samples
 from ..results import CellResult
 from ..study import Study
-from .base import Exhibit, Figure, Line, Number, Panel, Row, Slot, Table
+from .base import Exhibit, Figure, FigureLine, Number, Panel, Slot, Table, TableRow
 from .estimates import RESAMPLED, absent, axes, missing, number, point
 
 Way = tuple[int, int, str]  # cap, ignored ends, string
@@ -69,7 +69,7 @@ def _cells(ladder: Ladder) -> dict[Way, CellResult]:
     return {_way(cell): cell for cell in ladder.cells}
 
 
-def _level_row(study: Study, ladder: Ladder, ways: list[Way], first: bool) -> Row:
+def _level_row(study: Study, ladder: Ladder, ways: list[Way], first: bool) -> TableRow:
     cells = _cells(ladder)
     levels = _levels(study, cells)
     slots: list[Slot] = [ladder.task, ladder.label]
@@ -79,7 +79,7 @@ def _level_row(study: Study, ladder: Ladder, ways: list[Way], first: bool) -> Ro
             slots.append(missing(cell) if cell else None)
             continue
         slots.append(number(levels[way], n=samples(study, cell).n, cell=cell))
-    return Row(tuple(slots), "reference" if first else "")
+    return TableRow(tuple(slots), "reference" if first else "")
 
 
 def _levels(study: Study, cells: dict[Way, CellResult]) -> dict[Way, Estimates]:
@@ -91,7 +91,7 @@ def _levels(study: Study, cells: dict[Way, CellResult]) -> dict[Way, Estimates]:
     return {way: found[i] for i, way in enumerate(done)}
 
 
-def _gain_rows(study: Study, arms: list[Ladder], ways: list[Way]) -> list[Row]:
+def _gain_rows(study: Study, arms: list[Ladder], ways: list[Way]) -> list[TableRow]:
     rows = []
     for arm in arms[1:]:
         sides = _cells(arms[0]), _cells(arm)
@@ -102,11 +102,11 @@ def _gain_rows(study: Study, arms: list[Ladder], ways: list[Way]) -> list[Row]:
             four = [cells.get(at) for cells in sides for at in (ways[0], way)]
             lacking = [cell.missing or "" if cell else "not in this sweep" for cell in four if not cell or cell.missing]
             if lacking or gains is None or both is None:
-                rows.append(Row((*start, Number(None, "points", why=lacking[0]), *(None,) * len(EFFECTS))))
+                rows.append(TableRow((*start, Number(None, "points", why=lacking[0]), *(None,) * len(EFFECTS))))
                 continue
             at, n = done.index(way) - 1, samples(study, sides[0][ways[0]]).n
             said = [number(gains[at, i], "points", n=n, exploratory=True) for i in range(len(EFFECTS))]
-            rows.append(Row((*start, *said, number(both[at], "points", exploratory=True))))
+            rows.append(TableRow((*start, *said, number(both[at], "points", exploratory=True))))
     return rows
 
 
@@ -117,11 +117,11 @@ def _gains(study: Study, sides: Sequence[dict[Way, CellResult]], ways: list[Way]
     return found[0], means(values[1, 1:] - values[0, 0])
 
 
-def _line(study: Study, ladder: Ladder, ways: list[Way]) -> Line:
+def _line(study: Study, ladder: Ladder, ways: list[Way]) -> FigureLine:
     points = []
     cells = _cells(ladder)
     levels = _levels(study, cells)
     for x, way in enumerate(ways):
         if way in levels:
             points.append(point(x, levels[way], _said(way), cells[way]))
-    return Line(ladder.label, tuple(points), ladder.label, axes=axes(ladder))
+    return FigureLine(ladder.label, tuple(points), ladder.label, axes=axes(ladder))

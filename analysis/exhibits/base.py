@@ -33,7 +33,7 @@ Slot = Number | str | None
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """Slots in the columns' order; a str slot is a label. `kind`: `reference` and `null` arms are set off."""
 
     slots: tuple[Slot, ...]
@@ -46,7 +46,7 @@ class Table:
 
     title: str
     columns: tuple[str, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[TableRow, ...]
     notes: tuple[str, ...] = ()
 
 
@@ -67,7 +67,7 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Line:
+class FigureLine:
     """Points in order. Lines of one `colour` or one `marker` share that name's look in every panel of the figure.
 
     `joined`: points are connected; `dashed`: drawn apart from what it is compared with (scale-up, a null, a reference).
@@ -89,7 +89,7 @@ class Panel:
     """`ticks`: names for x = 0, 1, 2... where x is a category. `level`: a horizontal line, with its name."""
 
     title: str
-    lines: tuple[Line, ...]
+    lines: tuple[FigureLine, ...]
     x: str = "mean thinking tokens"
     y: str = "accuracy, %"
     log_x: bool = True

@@ -12,7 +12,7 @@ from ..labels import cap
 from ..ladders import Ladder, ladders, samples
 from ..results import CellResult
 from ..study import Study
-from .base import Exhibit, Figure, Line, Number, Panel, Point, Row, Slot, Table
+from .base import Exhibit, Figure, FigureLine, Number, Panel, Point, Slot, Table, TableRow
 from .estimates import RESAMPLED, absent, axes, missing, number, point
 
 BANDS = ("hard", "middle", "easy")
@@ -82,26 +82,26 @@ class _Arm:
         return jointly(statistic, self.credit.shape[1], draws=1000)
 
 
-def _caps(one: _Arm) -> list[Row]:
+def _caps(one: _Arm) -> list[TableRow]:
     rows = []
     both = means(np.stack([one.credit, one.tokens], axis=1).mean(axis=3)) if one.cells else None
     for cell in one.ladder.caps:
         start: tuple[Slot, ...] = (one.ladder.task, one.ladder.label, f"{cap(cell):,}")
         if cell.missing is not None or both is None:
-            rows.append(Row((*start, missing(cell), None)))
+            rows.append(TableRow((*start, missing(cell), None)))
             continue
         at = one.cells.index(cell)
-        rows.append(Row((*start, number(both[at, 0], n=one.n, cell=cell), number(both[at, 1], "tokens"))))
+        rows.append(TableRow((*start, number(both[at, 0], n=one.n, cell=cell), number(both[at, 1], "tokens"))))
     return rows
 
 
-def _routes(one: _Arm, among: list[_Arm]) -> Row:
+def _routes(one: _Arm, among: list[_Arm]) -> TableRow:
     start: tuple[Slot, ...] = (one.ladder.task, one.ladder.label)
     if not one.usable:
-        return Row((*start, Number(None, why=one.why), *(None,) * 4))
+        return TableRow((*start, Number(None, why=one.why), *(None,) * 4))
     honest = one.estimate(lambda w: budgets.routes(w, one.credit))
     naive = one.estimate(lambda w: budgets.naive_routes(w, one.credit))
-    return Row(
+    return TableRow(
         (
             *start,
             number(honest[0], n=one.n),
@@ -123,10 +123,10 @@ def _elsewhere(one: _Arm, among: list[_Arm]) -> Slot:
     return Number(None, why="no other task has the same budgets")
 
 
-def _bands(one: _Arm) -> list[Row]:
+def _bands(one: _Arm) -> list[TableRow]:
     start: tuple[Slot, ...] = (one.ladder.task, one.ladder.label)
     if not one.usable:
-        return [Row((*start, None, None, None, Number(None, why=one.why), None))]
+        return [TableRow((*start, None, None, None, Number(None, why=one.why), None))]
     rows = []
     for i, name in enumerate(BANDS):
         found = one.bands[i]
@@ -135,18 +135,18 @@ def _bands(one: _Arm) -> list[Row]:
             f"{cap(one.cells[int(often.argmax())]):,} ({100 * often.max():.0f} %)" if np.isfinite(often).all() else None
         )
         measured = number(found[1], n=one.n), number(found[2], "points", exploratory=True)
-        rows.append(Row((*start, name, number(found[0]), best, *measured)))
+        rows.append(TableRow((*start, name, number(found[0]), best, *measured)))
     return rows
 
 
-def _waste(one: _Arm) -> Row:
+def _waste(one: _Arm) -> TableRow:
     start: tuple[Slot, ...] = (one.ladder.task, one.ladder.label)
     if not one.usable:
-        return Row((*start, Number(None, why=one.why), *(None,) * 4))
+        return TableRow((*start, Number(None, why=one.why), *(None,) * 4))
     passed = np.stack(budgets.passed_by(one.credit))
     shares = means(passed)
     lost = one.estimate(lambda w: budgets.waste(w, one.credit, one.tokens))
-    return Row(
+    return TableRow(
         (
             *start,
             *(number(shares[i], n=one.n) for i in range(2)),
@@ -157,14 +157,14 @@ def _waste(one: _Arm) -> Row:
     )
 
 
-def _often(one: _Arm, band: int) -> Line:
+def _often(one: _Arm, band: int) -> FigureLine:
     found = one.bands[band]
     points: list[Point] = [
         point(cap(cell), found[3 + i], f"cap {cap(cell):,}", cell)
         for i, cell in enumerate(one.cells)
         if np.isfinite(found.value[3 + i])
     ]
-    return Line(BANDS[band], tuple(points), BANDS[band], axes=axes(one.ladder))
+    return FigureLine(BANDS[band], tuple(points), BANDS[band], axes=axes(one.ladder))
 
 
 def _notes(found: list[_Arm]) -> tuple[str, ...]:

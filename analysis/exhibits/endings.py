@@ -11,7 +11,7 @@ from ..critics.resample import Floats, jointly, mean, means, ratio
 from ..labels import cap, extrapolation, extrapolation_label
 from ..ladders import Ladder, column, ladders, samples
 from ..study import Study
-from .base import Exhibit, Figure, Line, Number, Panel, Row, Slot, Table
+from .base import Exhibit, Figure, FigureLine, Number, Panel, Slot, Table, TableRow
 from .estimates import RESAMPLED, absent, axes, missing, number, point
 
 GAP = (
@@ -29,7 +29,7 @@ def exhibit(study: Study, published: bool = False) -> Exhibit:
     gaps = [row for ladder in found for row in _gap_rows(study, ladder)]
     loops = [row for ladder in found for row in _loop_rows(study, ladder)]
     notes = (RESAMPLED, *(note for ladder in found for note in absent(ladder)))
-    panels: dict[str, list[Line]] = {}
+    panels: dict[str, list[FigureLine]] = {}
     for ladder in found:
         panels.setdefault(ladder.task, []).extend(_lines(study, ladder))
     return Exhibit(
@@ -54,7 +54,7 @@ def exhibit(study: Study, published: bool = False) -> Exhibit:
     )
 
 
-def _gap_rows(study: Study, ladder: Ladder) -> list[Row]:
+def _gap_rows(study: Study, ladder: Ladder) -> list[TableRow]:
     rows = []
     natural = ladder.natural
     done = [cell for cell in ladder.caps if cell.missing is None]
@@ -68,22 +68,24 @@ def _gap_rows(study: Study, ladder: Ladder) -> list[Row]:
     for cell in ladder.caps:
         start: tuple[Slot, ...] = (ladder.task, ladder.label, f"{cap(cell):,}")
         if cell.missing is not None or natural is None:
-            rows.append(Row((*start, missing(cell) if cell.missing else Number(None, why=ladder.why), *(None,) * 4)))
+            rows.append(
+                TableRow((*start, missing(cell) if cell.missing else Number(None, why=ladder.why), *(None,) * 4))
+            )
             continue
         at = done.index(cell)
         one, found = ones[at], gaps[at]
         slots: list[Slot] = [number(levels[at], n=one.n, cell=cell)]
         if cell is natural:
-            rows.append(Row((*start, *slots, None, None, None, None), "reference"))
+            rows.append(TableRow((*start, *slots, None, None, None, None), "reference"))
             continue
         cut = (base.stop > limits[at]) & np.isfinite(base.stop)
         n, of = f"{cut.sum()} of {cut.size} answers", int(cut.any(axis=1).sum())
         slots += [number(found[0], n=one.n), *(number(found[i], n=n, of=of) for i in (1, 2))]
-        rows.append(Row((*start, *slots, number(found[3], "points", exploratory=True))))
+        rows.append(TableRow((*start, *slots, number(found[3], "points", exploratory=True))))
     return rows
 
 
-def _loop_rows(study: Study, ladder: Ladder) -> list[Row]:
+def _loop_rows(study: Study, ladder: Ladder) -> list[TableRow]:
     if not ladder.strings:
         return []
     rows = []
@@ -93,7 +95,7 @@ def _loop_rows(study: Study, ladder: Ladder) -> list[Row]:
     ]:
         start: tuple[Slot, ...] = (ladder.task, ladder.label, extrapolation_label(extrapolation(cell)))
         if cell.missing is not None:
-            rows.append(Row((*start, missing(cell), *(None,) * 4)))
+            rows.append(TableRow((*start, missing(cell), *(None,) * 4)))
             continue
         credit, looped, turned, thought, injected = (
             column(study, cell, name).mean(axis=1)
@@ -103,7 +105,7 @@ def _loop_rows(study: Study, ladder: Ladder) -> list[Row]:
         found = means(np.stack([credit, loops, looped, turned]))
         pace = jointly(partial(_pace, turned=turned, thought=thought - injected), len(credit))
         slots = (number(found[0], cell=cell), number(found[1]), number(found[2], "tokens"), number(found[3], "count"))
-        rows.append(Row((*start, *slots, number(pace, "count")), "" if extrapolation(cell)[0] else "reference"))
+        rows.append(TableRow((*start, *slots, number(pace, "count")), "" if extrapolation(cell)[0] else "reference"))
     return rows
 
 
@@ -111,11 +113,11 @@ def _pace(weights: Floats, turned: Floats, thought: Floats) -> Floats:
     return 100 * ratio(mean(weights, turned), mean(weights, thought))
 
 
-def _lines(study: Study, ladder: Ladder) -> list[Line]:
+def _lines(study: Study, ladder: Ladder) -> list[FigureLine]:
     done = [cell for cell in ladder.caps if cell.missing is None]
     if not done:
         return []
     ones = [samples(study, cell) for cell in done]
     found = means(np.stack([one.credit.mean(axis=1) for one in ones]))
     points = (point(float(ones[i].thinking.mean()), found[i], f"cap {cap(c):,}", c) for i, c in enumerate(done))
-    return [Line(ladder.label, tuple(points), ladder.label, axes=axes(ladder))]
+    return [FigureLine(ladder.label, tuple(points), ladder.label, axes=axes(ladder))]

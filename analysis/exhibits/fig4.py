@@ -11,7 +11,7 @@ from ..labels import arm, cap, extrapolation, method_label, model_label, task_la
 from ..results import CellResult
 from ..study import Study
 from . import source
-from .base import Exhibit, Figure, Line, Panel, Point
+from .base import Exhibit, Figure, FigureLine, Panel, Point
 from .fig1 import ladder
 from .parts import arm_name, claims_table, lacking, points_table, setting
 
@@ -77,7 +77,7 @@ def line(
     dashed: bool = False,
     total: bool = False,
     joined: bool = True,
-) -> Line:
+) -> FigureLine:
     """The cells that have numbers, at their thinking tokens or their `total` tokens. The first of a dashed line is the
     last of another."""
     from ..curves import point
@@ -89,14 +89,14 @@ def line(
     if dashed and len(points) < 2:
         points = []
     axes = (("arm", colour), ("task", task_label(cells[0])), ("method", marker))
-    return Line(label, tuple(points), colour, marker, joined=joined, dashed=dashed, axes=axes)
+    return FigureLine(label, tuple(points), colour, marker, joined=joined, dashed=dashed, axes=axes)
 
 
 def _at(point: Point, x: float) -> Point:
     return Point(x, point.y, point.low, point.high, f"{point.label}, {x:,.0f} tokens in all", point.cell, point.marked)
 
 
-def _panel(title: str, lines: Sequence[Line]) -> Panel:
+def _panel(title: str, lines: Sequence[FigureLine]) -> Panel:
     return Panel(title, tuple(line for line in lines if line.points))
 
 

@@ -6,7 +6,7 @@ from ..labels import cap, extrapolation, method_label, task_label
 from ..results import CellResult, record_of
 from ..study import Study
 from . import source
-from .base import Exhibit, Figure, Line, Number, Panel, Point, Row, Slot, Table
+from .base import Exhibit, Figure, FigureLine, Number, Panel, Point, Slot, Table, TableRow
 from .parts import PERCENT, accuracy, arm_name, claims_table, elsewhere, lacking, longest, setting, thinking
 
 
@@ -59,15 +59,15 @@ def _forced(study: Study, rejected: list[CellResult]) -> list[CellResult]:
     return sorted((c for c in found if setting(c, "method", "sampling") == same), key=cap)
 
 
-def _row(study: Study, name: str, cell: CellResult) -> Row:
+def _row(study: Study, name: str, cell: CellResult) -> TableRow:
     slots: list[Slot] = [name, f"{cap(cell):,}", accuracy(cell), thinking(study, cell)]
     if cell.missing is not None:
-        return Row((*slots, Number(None, why=cell.missing), Number(None, why=cell.missing)))
+        return TableRow((*slots, Number(None, why=cell.missing), Number(None, why=cell.missing)))
     tries, n = mean_tries(study, cell), f"{cell.readouts} samples"
     unmet = PERCENT * cell.endings.get("unmet", 0) / sum(cell.endings.values())
     if name != "rejection sampling":
-        return Row((*slots, None, None))
-    return Row((*slots, None if tries is None else Number(tries, "", n=n), Number(unmet, "%", n=n)))
+        return TableRow((*slots, None, None))
+    return TableRow((*slots, None if tries is None else Number(tries, "", n=n), Number(unmet, "%", n=n)))
 
 
 def mean_tries(study: Study, cell: CellResult) -> float | None:
@@ -76,19 +76,19 @@ def mean_tries(study: Study, cell: CellResult) -> float | None:
     return None if record is None else record.summary.get("mean_tries")
 
 
-def _line(name: str, cells: list[CellResult]) -> Line:
+def _line(name: str, cells: list[CellResult]) -> FigureLine:
     from ..curves import point
 
     points = [(cap(cell), point(cell)) for cell in cells if cell.missing is None]
     made = tuple(Point(float(x), p.y, p.low, p.high, p.label, p.cell) for x, p in points)
-    return Line(name, made, axes=(("method", name),))
+    return FigureLine(name, made, axes=(("method", name),))
 
 
-def _tries(study: Study, cells: list[CellResult]) -> tuple[Line, ...]:
+def _tries(study: Study, cells: list[CellResult]) -> tuple[FigureLine, ...]:
     points = []
     for cell in cells:
         tries = mean_tries(study, cell)
         if tries is not None:
             points.append(Point(float(cap(cell)), tries, label=f"{tries:,.1f} tries a sample", cell=cell.key))
     name = "rejection sampling"
-    return (Line(name, tuple(points), axes=(("method", name),)),) if points else ()
+    return (FigureLine(name, tuple(points), axes=(("method", name),)),) if points else ()

@@ -6,7 +6,7 @@ from ..labels import arm, task_label
 from ..results import CellResult
 from ..study import Study
 from . import source
-from .base import Exhibit, Figure, Line, Panel
+from .base import Exhibit, Figure, FigureLine, Panel
 from .fig1 import ladder
 from .fig4 import line, over_waits, voters
 from .parts import arm_name, claims_table, lacking, longest, points_table, setting
@@ -31,7 +31,7 @@ def exhibit(study: Study, published: bool = False) -> Exhibit:
         raise lacking("fig7", "majority votes and a ladder of caps beside REBASE")
     waits = over_waits(study.cells, caps)
     name = arm_name(study, tree[0])
-    lines: list[Line] = [
+    lines: list[FigureLine] = [
         line(f"{name}, caps", caps, "sequential", "cap", total=True),
         line(f"{name}, Wait", [caps[-1], *waits], "sequential", "Wait", dashed=True, total=True),
         line(f"{name}, majority", votes, "majority", "majority", total=True),

@@ -12,7 +12,7 @@ from ..labels import cap, extrapolation, extrapolation_label
 from ..ladders import Ladder, answers, column, ladders, samples, scored
 from ..results import CellResult
 from ..study import Study
-from .base import Exhibit, Figure, Line, Number, Panel, Row, Slot, Table
+from .base import Exhibit, Figure, FigureLine, Number, Panel, Slot, Table, TableRow
 from .estimates import RESAMPLED, absent, axes, number, point
 
 TIMES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)  # of what one natural sample costs
@@ -43,14 +43,14 @@ class _Setting:
 
 
 def exhibit(study: Study, published: bool = False) -> Exhibit:
-    rows: list[Row] = []
+    rows: list[TableRow] = []
     figures: list[Figure] = []
     found = ladders(study, "iso_tokens", sampled=True)
     for ladder in found:
         settings = _settings(study, ladder)
         if ladder.natural is None or not settings:
             why = Number(None, why=ladder.why or "no sampled cell has numbers")
-            rows.append(Row((ladder.task, ladder.label, None, None, why, *(None,) * (len(COLUMNS) - 5))))
+            rows.append(TableRow((ladder.task, ladder.label, None, None, why, *(None,) * (len(COLUMNS) - 5))))
             continue
         rows += _rows(ladder, settings)
         panels = tuple(_panel(ladder, settings, i, name) for i, name in enumerate(parallel.COSTS))
@@ -112,7 +112,7 @@ def _votes(study: Study, cell: CellResult, scores: Floats | None) -> list[_Setti
     return found
 
 
-def _rows(ladder: Ladder, settings: list[_Setting]) -> list[Row]:
+def _rows(ladder: Ladder, settings: list[_Setting]) -> list[TableRow]:
     natural = next(s for s in settings if s.kind == "caps" and s.cell is ladder.natural)
     sides = [[s for s in settings if s.sequential], [s for s in settings if not s.sequential]]
     credits = [np.stack([s.credit for s in side]) for side in sides]
@@ -129,7 +129,7 @@ def _rows(ladder: Ladder, settings: list[_Setting]) -> list[Row]:
                 continue  # nothing of one kind is that cheap
             n = f"{len(natural.credit)} questions"
             values = number(found[0], n=n), number(found[1], n=n), number(found[2], "points", exploratory=True)
-            rows.append(Row((*start, *values, *best)))
+            rows.append(TableRow((*start, *values, *best)))
     return rows
 
 
@@ -168,11 +168,11 @@ def _panel(ladder: Ladder, settings: list[_Setting], i: int, name: str) -> Panel
             point(at[j], found[j], settings[j].label, settings[j].cell) for j in sorted(mine, key=lambda j: at[j])
         )
         label = kind if settings[mine[0]].sequential else f"{kind}, several samples"
-        lines.append(Line(label, points, kind, axes=axes(ladder)))
+        lines.append(FigureLine(label, points, kind, axes=axes(ladder)))
     for side in (True, False):
         mine = [j for j, s in enumerate(settings) if s.sequential is side]
         edge = [mine[j] for j in parallel.frontier(at[mine], found.value[mine])]
         points = tuple(point(at[j], found[j], settings[j].label, settings[j].cell) for j in edge)
         label = "best sequential" if side else "best parallel"
-        lines.append(Line(label, points, label, dashed=True, axes=axes(ladder)))
+        lines.append(FigureLine(label, points, label, dashed=True, axes=axes(ladder)))
     return Panel(f"equal {name}", tuple(lines), x=UNITS[name])

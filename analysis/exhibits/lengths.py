@@ -10,7 +10,7 @@ from ..critics import endings
 from ..critics.resample import Estimates, Floats, jointly, means
 from ..ladders import Ladder, ladders, samples
 from ..study import Study
-from .base import Exhibit, Figure, Line, Number, Panel, Row, Slot, Table
+from .base import Exhibit, Figure, FigureLine, Number, Panel, Slot, Table, TableRow
 from .estimates import RESAMPLED, absent, axes, number, point
 
 COLUMNS = (
@@ -20,13 +20,13 @@ COLUMNS = (
 
 
 def exhibit(study: Study, published: bool = False) -> Exhibit:
-    rows: list[Row] = []
-    panels: dict[str, list[Line]] = {}
+    rows: list[TableRow] = []
+    panels: dict[str, list[FigureLine]] = {}
     found = ladders(study, "lengths", sampled=True)
     for ladder in found:
         start: tuple[Slot, ...] = (ladder.task, ladder.label)
         if ladder.natural is None:
-            rows.append(Row((*start, Number(None, why=ladder.why), *(None,) * (len(COLUMNS) - 3))))
+            rows.append(TableRow((*start, Number(None, why=ladder.why), *(None,) * (len(COLUMNS) - 3))))
             continue
         one = samples(study, ladder.natural)
         ranks = endings.by_rank(one.credit, one.thinking).T
@@ -34,7 +34,7 @@ def exhibit(study: Study, published: bool = False) -> Exhibit:
         short = means(np.stack([ranks[0], ranks[-1], ranks[-1] - ranks[0]]))
         tokens = jointly(partial(endings.right_less_wrong, credit=one.credit, tokens=one.thinking), len(one.questions))
         rows.append(
-            Row(
+            TableRow(
                 (
                     *start,
                     *(number(short[i], n=one.n, cell=ladder.natural) for i in range(2)),
@@ -74,7 +74,7 @@ def exhibit(study: Study, published: bool = False) -> Exhibit:
     )
 
 
-def _line(ladder: Ladder, thinking: Floats, points: Estimates) -> Line:
+def _line(ladder: Ladder, thinking: Floats, points: Estimates) -> FigureLine:
     at = np.sort(thinking, axis=1).mean(axis=0)
     told = (point(i + 1, points[i], f"rank {i + 1}, {at[i]:.0f} thinking tokens") for i in range(len(at)))
-    return Line(ladder.label, tuple(told), ladder.label, axes=axes(ladder))
+    return FigureLine(ladder.label, tuple(told), ladder.label, axes=axes(ladder))

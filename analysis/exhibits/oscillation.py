@@ -11,7 +11,7 @@ from ..critics.resample import Estimates, Floats, jointly, mean, means, ratio
 from ..labels import shown
 from ..ladders import Chain, Ladder, chain, independent, ladders
 from ..study import Study
-from .base import Exhibit, Figure, Line, Number, Panel, Point, Row, Slot, Table
+from .base import Exhibit, Figure, FigureLine, Number, Panel, Point, Slot, Table, TableRow
 from .estimates import RESAMPLED, absent, axes, number, point
 
 STEPS = ("task", "arm", "string", "ignored", "accuracy", "change", *flips.STEPS, "flips", "that went on")
@@ -31,17 +31,17 @@ def exhibit(study: Study, published: bool = False) -> Exhibit:
     for ladder in every:
         null = independent(study, ladder, every) if ladder.strings else None
         found += [(ladder, string, chain(study, ladder, string), null) for string in ladder.strings]
-    steps: list[Row] = []
-    summary: list[Row] = []
-    traits: list[Row] = []
-    panels: dict[str, list[Line]] = {}
+    steps: list[TableRow] = []
+    summary: list[TableRow] = []
+    traits: list[TableRow] = []
+    panels: dict[str, list[FigureLine]] = {}
     for ladder, string, one, null in found:
         start: tuple[Slot, ...] = (ladder.task, ladder.label, shown(string) or "no string")
         if one is None:
             why = next((cell.missing for cell in ladder.ignores(string) if cell.missing), ladder.why)
             for rows, columns in ((steps, STEPS), (summary, SUMMARY), (traits, TRAITS)):
                 empty = (None,) * (len(columns) - 4)
-                rows.append(Row((*start, Number(None, why=why or "fewer than two points"), *empty)))
+                rows.append(TableRow((*start, Number(None, why=why or "fewer than two points"), *empty)))
             continue
         steps += _step_rows(start, one)
         summary.append(_summary_row(start, one, null))
@@ -79,7 +79,7 @@ def exhibit(study: Study, published: bool = False) -> Exhibit:
     )
 
 
-def _step_rows(start: tuple[Slot, ...], one: Chain) -> list[Row]:
+def _step_rows(start: tuple[Slot, ...], one: Chain) -> list[TableRow]:
     right = one.right.mean(axis=1).T
     parts = flips.steps(one.answers, one.right).mean(axis=2)  # (STEPS, questions, steps)
     changed = flips.flipped(one.answers).mean(axis=1)
@@ -87,15 +87,15 @@ def _step_rows(start: tuple[Slot, ...], one: Chain) -> list[Row]:
     found = means(np.concatenate([right[1:][None], np.diff(right, axis=0)[None], parts.transpose(0, 2, 1), rest]))
     first = means(right[:1])
     n = _n(one)
-    rows = [Row((*start, "0", number(first[0], n=n), *(None,) * (len(STEPS) - 5)), "reference")]
+    rows = [TableRow((*start, "0", number(first[0], n=n), *(None,) * (len(STEPS) - 5)), "reference")]
     for j, ignored in enumerate(one.ignored[1:]):
         change = number(found[1, j], "points", exploratory=True)
         others = (number(found[i, j]) for i in range(2, len(found.value)))
-        rows.append(Row((*start, f"{ignored}", number(found[0, j], n=n), change, *others)))
+        rows.append(TableRow((*start, f"{ignored}", number(found[0, j], n=n), change, *others)))
     return rows
 
 
-def _summary_row(start: tuple[Slot, ...], one: Chain, null: tuple[np.ndarray, np.ndarray] | None) -> Row:
+def _summary_row(start: tuple[Slot, ...], one: Chain, null: tuple[np.ndarray, np.ndarray] | None) -> TableRow:
     """Flips and turns of the samples that went on: one that has nothing left to ignore has not made up its mind.
 
     The first ignored end is what two samples drawn alike compare with: later ones begin from answers already revised.
@@ -113,10 +113,10 @@ def _summary_row(start: tuple[Slot, ...], one: Chain, null: tuple[np.ndarray, np
     ours = [number(found[i], n=_n(one)) for i in range(4)]
     if apart is None:
         why = Number(None, why="no cell of this arm has several samples at the natural stop")
-        return Row((*start, *ours[:2], why, None, ours[2], why, ours[3], why))
+        return TableRow((*start, *ours[:2], why, None, ours[2], why, ours[3], why))
     theirs = [number(found[i], n=_n(one)) for i in range(4, 7)]
     less = number(found[7], "points", exploratory=True)
-    return Row((*start, *ours[:2], theirs[0], less, ours[2], theirs[1], ours[3], theirs[2]))
+    return TableRow((*start, *ours[:2], theirs[0], less, ours[2], theirs[1], ours[3], theirs[2]))
 
 
 def _against(weights: Floats, made: Floats, chances: Floats, apart: Floats | None) -> Floats:
@@ -128,12 +128,12 @@ def _against(weights: Floats, made: Floats, chances: Floats, apart: Floats | Non
     return np.column_stack([ours, theirs, ours[:, 0] - theirs[:, 0]])
 
 
-def _traits_row(start: tuple[Slot, ...], one: Chain) -> Row:
+def _traits_row(start: tuple[Slot, ...], one: Chain) -> TableRow:
     found = means(flips.traits(one.answers, one.right).mean(axis=2))
     by = {name: found[i] for i, name in enumerate(flips.TRAITS)}
     natural = means(one.right[..., 0].mean(axis=1)[None])[0]
     where, tokens = (_share_of(values) for values in flips.first_right(one.right, one.at))
-    return Row(
+    return TableRow(
         (
             *start,
             number(natural, n=_n(one)),
@@ -152,16 +152,16 @@ def _share_of(values: Floats) -> Estimates:
     return jointly(lambda w: ratio(mean(w, total), mean(w, count)), len(values))
 
 
-def _line(ladder: Ladder, string: str, one: Chain) -> Line:
+def _line(ladder: Ladder, string: str, one: Chain) -> FigureLine:
     found = means(flips.flipped(one.answers).mean(axis=1).T)
     points = tuple(point(k, found[j], f"after {k} ignored ends") for j, k in enumerate(one.ignored[1:]))
-    return Line(f"{ladder.label}, “{string}”", points, ladder.label, string, axes=axes(ladder))
+    return FigureLine(f"{ladder.label}, “{string}”", points, ladder.label, string, axes=axes(ladder))
 
 
-def _null_line(ladder: Ladder, one: Chain, null: tuple[np.ndarray, np.ndarray]) -> Line:
+def _null_line(ladder: Ladder, one: Chain, null: tuple[np.ndarray, np.ndarray]) -> FigureLine:
     found = means(flips.resampled(*null)[0][None])[0]
     ends: list[Point] = [point(k, found, "two independent samples") for k in (one.ignored[1], one.ignored[-1])]
-    return Line(f"{ladder.label}, drawn again", tuple(ends), ladder.label, dashed=True, axes=axes(ladder))
+    return FigureLine(f"{ladder.label}, drawn again", tuple(ends), ladder.label, dashed=True, axes=axes(ladder))
 
 
 def _n(one: Chain) -> str:

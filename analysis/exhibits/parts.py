@@ -14,7 +14,7 @@ from ..claims import claimed, findings
 from ..labels import arm, arm_label, budget_label, cap, extrapolation, extrapolation_label, method_label, task_label
 from ..results import CellResult
 from ..study import Study
-from .base import Number, Row, Slot, Table
+from .base import Number, Slot, Table, TableRow
 
 PERCENT = 100
 
@@ -86,19 +86,19 @@ def difference(
 
 
 @dataclass(frozen=True)
-class Entry:
+class TableEntry:
     """One row before it has numbers: its cells by task, and the row that it is compared with."""
 
     label: str
     cells: Mapping[str, CellResult]
-    against: Entry | None = None
+    against: TableEntry | None = None
     kind: str = ""
     published: Mapping[str, str] = field(default_factory=dict)  # task -> what was printed
     published_difference: Mapping[str, str] = field(default_factory=dict)
 
 
 def task_table(
-    study: Study, title: str, head: str, entries: Sequence[Entry], notes: Iterable[str] = (), compared: bool = True
+    study: Study, title: str, head: str, entries: Sequence[TableEntry], notes: Iterable[str] = (), compared: bool = True
 ) -> Table:
     """Rows of entries, columns of tasks: accuracy, and where `compared` its difference to the row's `against`."""
     tasks = list(dict.fromkeys(task for entry in entries for task in entry.cells))
@@ -114,7 +114,7 @@ def task_table(
             if compared:
                 other = entry.against.cells.get(task) if entry.against else None
                 slots.append(difference(study, cell, other, published=entry.published_difference.get(task)))
-        rows.append(Row(tuple(slots), entry.kind))  # type: ignore[arg-type]
+        rows.append(TableRow(tuple(slots), entry.kind))  # type: ignore[arg-type]
     return Table(title, tuple(columns), tuple(rows), (*notes, *untested(study)))
 
 
@@ -173,7 +173,7 @@ def points_table(study: Study, title: str, cells: Sequence[CellResult], notes: I
         way = method_label(cell) or extrapolation_label(extrapolation(cell))
         budget = budget_label(cell)
         slots = (task_label(cell), arm_label(arm(cell), arms), way, budget, thinking(study, cell), accuracy(cell))
-        rows.append(Row(slots))
+        rows.append(TableRow(slots))
     columns = ("task", "trained on", "method", "budget", "thinking tokens", "accuracy, %")
     return Table(title, columns, tuple(rows), tuple(notes))
 
@@ -187,7 +187,7 @@ def claims_table(study: Study, *metrics: Metric) -> tuple[Table, ...]:
     for one in found:
         unit = "tokens" if one.metric == "thinking_tokens" else "points"
         number = Number(one.value, unit, one.low, one.high, one.n or None, one.holm, why=one.why)  # type: ignore[arg-type]
-        rows.append(Row((one.label, one.where, one.metric, number, one.n, one.test)))
+        rows.append(TableRow((one.label, one.where, one.metric, number, one.n, one.test)))
     columns = ("claim", "where", "metric", "difference", "over", "test")
     whole = len(findings(study))
     note = f"Findings of the sweep's claims, one family whichever of them are shown: {whole}."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..published import Published, published
-from .base import Line, Number, Panel, Point, Row, Table, Unit
+from .base import FigureLine, Number, Panel, Point, Table, TableRow, Unit
 
 TASKS = {"aime24": "AIME24", "aime25": "AIME25", "math500": "MATH500", "gpqa_diamond": "GPQA"}  # ours -> the paper's
 FIGURE1 = ("AIME24", "MATH500", "GPQA")
@@ -22,7 +22,7 @@ def table(name: str) -> Table:
             unit = "tokens" if column.endswith("tokens") else UNITS.get(column, "%")
             known = one is not None and one.value is not None
             numbers.append(Number(one.value, unit, one.low, one.high) if one is not None and known else None)
-        rows.append(Row((label, *numbers), "published"))
+        rows.append(TableRow((label, *numbers), "published"))
     return Table(f"Published: {found.title}", ("", *columns), tuple(rows), notes(found))
 
 
@@ -34,7 +34,7 @@ def points(name: str) -> Table:
         for i, value in enumerate(curve.accuracy):
             limit = f"{curve.limits[i]:g}" if curve.limits else None
             tokens = Number(curve.thinking_tokens[i], "tokens") if curve.thinking_tokens else None
-            rows.append(Row((label, limit, tokens, Number(value)), "published"))
+            rows.append(TableRow((label, limit, tokens, Number(value)), "published"))
     columns = ("", "limit", "thinking tokens", "accuracy, %")
     return Table(f"Published: {found.title}", columns, tuple(rows), notes(found))
 
@@ -43,7 +43,7 @@ def panel(name: str, *labels: str) -> Panel:
     """A panel of published curves that have thinking tokens, all or some."""
     found = published(name)
     lines = [
-        Line(
+        FigureLine(
             f"{label}, published",
             tuple(Point(x, y, label=f"{label}, published: {y:g} % at {x:,.0f} tokens") for x, y in curve.points),
             colour="published" if labels else label,

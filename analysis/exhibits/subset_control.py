@@ -6,11 +6,11 @@ import numpy as np
 
 from ..critics.resample import means
 from ..labels import cap
-from ..ladders import Ladder, Samples, ladders, samples
+from ..ladders import Ladder, LadderSamples, ladders, samples
 from ..results import CellResult
 from ..stats import Estimate, curve_intervals
 from ..study import Study
-from .base import Exhibit, Figure, Line, Number, Panel, Row, Slot, Table
+from .base import Exhibit, Figure, FigureLine, Number, Panel, Slot, Table, TableRow
 from .estimates import RESAMPLED, absent, axes, point
 from .parts import claims_table
 
@@ -19,8 +19,8 @@ COLUMNS = ("task", "arm", "Control", "Scaling", "Performance", "slope per doubli
 
 def exhibit(study: Study, published: bool = False) -> Exhibit:
     found = ladders(study, "subset_control")
-    rows: list[Row] = []
-    panels: dict[str, list[Line]] = {}
+    rows: list[TableRow] = []
+    panels: dict[str, list[FigureLine]] = {}
     for ladder in found:
         runs = _runs(study, ladder)
         rows.append(_row(ladder, runs))
@@ -46,9 +46,9 @@ def exhibit(study: Study, published: bool = False) -> Exhibit:
     )
 
 
-def _runs(study: Study, ladder: Ladder) -> list[tuple[CellResult, Samples]]:
+def _runs(study: Study, ladder: Ladder) -> list[tuple[CellResult, LadderSamples]]:
     """The finished cells by cap, less those that think exactly as long as the one before."""
-    kept: list[tuple[CellResult, Samples]] = []
+    kept: list[tuple[CellResult, LadderSamples]] = []
     for cell in ladder.caps:
         if cell.missing is None:
             one = samples(study, cell)
@@ -57,11 +57,11 @@ def _runs(study: Study, ladder: Ladder) -> list[tuple[CellResult, Samples]]:
     return kept
 
 
-def _row(ladder: Ladder, runs: list[tuple[CellResult, Samples]]) -> Row:
+def _row(ladder: Ladder, runs: list[tuple[CellResult, LadderSamples]]) -> TableRow:
     start: tuple[Slot, ...] = (ladder.task, ladder.label)
     if len(runs) < 2:
         why = next((cell.missing for cell in ladder.cells if cell.missing), "a curve needs two runs")
-        return Row((*start, Number(None, why=why), None, None, None, f"{len(runs)}"))
+        return TableRow((*start, Number(None, why=why), None, None, None, f"{len(runs)}"))
     credit, tokens = (np.stack([getattr(one, name) for _, one in runs]) for name in ("credit", "thinking"))
     found = curve_intervals(credit, tokens, [float(cap(cell)) for cell, _ in runs], n_resamples=2000)
     n = runs[0][1].n
@@ -71,7 +71,7 @@ def _row(ladder: Ladder, runs: list[tuple[CellResult, Samples]]) -> Row:
         _number(found["performance"], n, "%"),
         _number(found["slope_per_doubling"], n, "points"),
     )
-    return Row((*start, *slots, f"{len(runs)}"))
+    return TableRow((*start, *slots, f"{len(runs)}"))
 
 
 def _number(found: Estimate, n: str, unit: str) -> Number:
@@ -79,7 +79,7 @@ def _number(found: Estimate, n: str, unit: str) -> Number:
     return Number(found.value, "points" if unit == "points" else "%", found.low, found.high, n)
 
 
-def _line(ladder: Ladder, runs: list[tuple[CellResult, Samples]]) -> Line:
+def _line(ladder: Ladder, runs: list[tuple[CellResult, LadderSamples]]) -> FigureLine:
     found = means(np.stack([one.credit.mean(axis=1) for _, one in runs]))
     points = (point(float(one.thinking.mean()), found[i], f"cap {cap(c):,}", c) for i, (c, one) in enumerate(runs))
-    return Line(ladder.label, tuple(points), ladder.label, axes=axes(ladder))
+    return FigureLine(ladder.label, tuple(points), ladder.label, axes=axes(ladder))

@@ -7,7 +7,7 @@ from ..results import CellResult
 from ..study import Study
 from . import source
 from .base import Exhibit
-from .parts import Entry, by_task, elsewhere, lacking, largest, setting, task_table
+from .parts import TableEntry, by_task, elsewhere, lacking, largest, setting, task_table
 
 Who = tuple[str, str, tuple[int, str]]
 
@@ -32,7 +32,7 @@ def exhibit(study: Study, published: bool = False) -> Exhibit:
         label = name if trained is None else f"{name} trained on {arm_label(trained, arms)}"
         if extrapolation(cells[0])[0]:
             label += f", {extrapolation_label(extrapolation(cells[0]))}"
-        entries.append(Entry(label, by_task(cells), kind="reference" if trained is None else ""))
+        entries.append(TableEntry(label, by_task(cells), kind="reference" if trained is None else ""))
     tables = [
         task_table(study, "Accuracy of models, %", "model", entries, elsewhere(study, chosen), compared=False),
         *([source.table("table1")] if published else []),

@@ -7,7 +7,7 @@ from ..papertables import subset_table
 from ..study import Study
 from . import source
 from .base import Exhibit
-from .parts import Entry, lacking, task_table
+from .parts import TableEntry, lacking, task_table
 
 PRINTED = {"random": "1K-random", "diverse": "1K-diverse", "longest": "1K-longest", "full": "59K-full", "s1k": "s1K"}
 
@@ -17,13 +17,13 @@ def exhibit(study: Study, published: bool = False) -> Exhibit:
     grid = subset_table(study.cells)
     if grid is None:
         raise lacking("table2", "two or more subsets at one setting")
-    entries: dict[str, Entry] = {}
+    entries: dict[str, TableEntry] = {}
     # A reference stands below what is compared with it.
     for line in sorted(grid.lines, key=lambda line: ("reference", "arm", "null").index(line.kind)):
         cells = {task: cell for task, cell in zip(grid.columns, line.cells, strict=True) if cell}
         rule = (arm(next(iter(cells.values()))) or ("",))[0] if cells else ""
         row = PRINTED.get(rule, "") if published and line.kind != "null" else ""
-        entries[line.label] = Entry(
+        entries[line.label] = TableEntry(
             line.label + (f" (null arm, against {line.against})" if line.kind == "null" else ""),
             cells,
             entries.get(line.against or ""),

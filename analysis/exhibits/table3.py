@@ -13,7 +13,7 @@ from ..metrics.curve import performance_of
 from ..results import CellResult
 from ..study import Study
 from . import source
-from .base import Exhibit, Figure, Line, Number, Panel, Row, Slot, Table
+from .base import Exhibit, Figure, FigureLine, Number, Panel, Slot, Table, TableRow
 from .parts import arm_name, claims_table, elsewhere, lacking
 
 PLAIN = "budget forcing"
@@ -39,7 +39,7 @@ def exhibit(study: Study, published: bool = False) -> Exhibit:
     rows, lines = [], []
     for name in sorted(series, key=_place):
         cells = sorted(series[name], key=lambda cell: cell.mean_thinking_tokens or 0)
-        rows.append(Row((name, *_metrics(study, cells)), "reference" if name == PLAIN else ""))
+        rows.append(TableRow((name, *_metrics(study, cells)), "reference" if name == PLAIN else ""))
         lines.append(_line(name, cells))
     shown = [cell for cells in series.values() for cell in cells]
     where = f"{task_label(shown[0])}, trained on {arm_name(study, shown[0])}"
@@ -109,8 +109,8 @@ def _metrics(study: Study, cells: Sequence[CellResult]) -> list[Slot]:
     ]
 
 
-def _line(name: str, cells: Sequence[CellResult]) -> Line:
+def _line(name: str, cells: Sequence[CellResult]) -> FigureLine:
     from ..curves import point
 
     done = [cell for cell in cells if cell.missing is None]
-    return Line(name, tuple(point(cell) for cell in done), axes=(("method", name),))
+    return FigureLine(name, tuple(point(cell) for cell in done), axes=(("method", name),))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from ..labels import arm_order, extrapolation
-from ..papertables import STRINGS, Grid, extrapolation_table
+from ..papertables import STRINGS, PaperTable, extrapolation_table
 from ..study import Study
 from . import source
 from .base import Exhibit, Table
-from .parts import Entry, lacking, task_table
+from .parts import TableEntry, lacking, task_table
 
 PRINTED = ("2x without string", "2x Alternatively", "2x Hmm", "2x Wait")  # in the order of STRINGS
 
@@ -37,8 +37,8 @@ def exhibit(study: Study, published: bool = False) -> Exhibit:
     )
 
 
-def _table(study: Study, grid: Grid, published: bool) -> Table:
-    entries: list[Entry] = []
+def _table(study: Study, grid: PaperTable, published: bool) -> Table:
+    entries: list[TableEntry] = []
     for line in grid.lines:
         cells = {task: cell for task, cell in zip(grid.columns, line.cells, strict=True) if cell}
         ignores, string = extrapolation(next(iter(cells.values())))
@@ -46,7 +46,7 @@ def _table(study: Study, grid: Grid, published: bool) -> Table:
         row = "no extrapolation" if not ignores else PRINTED[STRINGS.index(string)] if known else ""
         printed = {task: source.printed("table4", row, task) for task in cells} if published else {}
         entries.append(
-            Entry(
+            TableEntry(
                 line.label,
                 cells,
                 entries[0] if line.against else None,

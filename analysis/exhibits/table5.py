@@ -7,7 +7,7 @@ from ..results import CellResult
 from ..study import Study
 from . import source
 from .base import Exhibit
-from .parts import Entry, by_task, elsewhere, lacking, setting, task_table
+from .parts import TableEntry, by_task, elsewhere, lacking, setting, task_table
 
 PRINTED_MODELS = {"s1_32b": "s1", "s1_1_32b": "s1.1"}
 PRINTED_PLAIN = {"limo_32b": "LIMO", "qwq_32b": "QwQ", "r1_distill_qwen_32b": "r1-distill-Qwen-32B"}
@@ -26,16 +26,16 @@ def exhibit(study: Study, published: bool = False) -> Exhibit:
         best[who] = max(best.get(who, []), group, key=_settings)
     if max(map(_settings, best.values()), default=0) < 2:
         raise lacking("table5", "one model without extrapolation and with Wait")
-    entries: list[Entry] = []
+    entries: list[TableEntry] = []
     for (model, trained), group in best.items():
-        plain: Entry | None = None
+        plain: TableEntry | None = None
         for ignores in sorted({extrapolation(c)[0] for c in group if extrapolation(c) == (0, "") or _wait(c)}):
             cells = by_task(c for c in group if extrapolation(c)[0] == ignores and (not ignores or _wait(c)))
             name = model if arm(group[0]) is None else f"{model} trained on {trained}"
             printed = {task: source.printed("table5", _printed_row(group[0], ignores), task) for task in cells}
             label = f"{name}, {extrapolation_label((ignores, 'Wait' if ignores else ''))}"
             known = {task: text for task, text in printed.items() if text is not None} if published else {}
-            entry = Entry(label, cells, plain if ignores else None, "" if ignores else "reference", known)
+            entry = TableEntry(label, cells, plain if ignores else None, "" if ignores else "reference", known)
             plain = plain if ignores else entry
             entries.append(entry)
     shown = [cell for entry in entries for cell in entry.cells.values()]

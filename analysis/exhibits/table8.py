@@ -6,7 +6,7 @@ from ..labels import arm, extrapolation, method_label, task_label
 from ..results import CellResult, record_of
 from ..study import Study
 from . import source
-from .base import Exhibit, Number, Row, Slot, Table
+from .base import Exhibit, Number, Slot, Table, TableRow
 from .parts import PERCENT, accuracy, by_task, claims_table, difference, elsewhere, lacking, largest, setting, thinking
 
 
@@ -32,7 +32,7 @@ def exhibit(study: Study, published: bool = False) -> Exhibit:
             said = _said(size, task) if published else (None, None)
             slots += [accuracy(cell, said[0]), difference(study, cell, other)]
             slots += [thinking(study, cell, said[1]), difference(study, cell, other, "thinking_tokens")]
-        rows.append(Row(tuple(slots), "reference" if last else ""))
+        rows.append(TableRow(tuple(slots), "reference" if last else ""))
     notes = (f"Δ: difference to blocks of {sizes[-1]:,}, paired by question.", *elsewhere(study, chosen))
     table = Table("Accuracy and mean thinking tokens by training sequence length", tuple(columns), tuple(rows), notes)
     return Exhibit(

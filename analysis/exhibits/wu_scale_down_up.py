@@ -12,7 +12,7 @@ from ..labels import cap, extrapolation, extrapolation_label
 from ..ladders import Ladder, ladders, samples
 from ..results import CellResult
 from ..study import Study
-from .base import Exhibit, Figure, Line, Panel, Row, Slot, Table
+from .base import Exhibit, Figure, FigureLine, Panel, Slot, Table, TableRow
 from .estimates import RESAMPLED, absent, axes, finite, missing, number, point
 from .parts import difference
 
@@ -104,7 +104,7 @@ class _Arm:
         return jointly(statistic, len(self.base.questions))
 
 
-def _down_rows(one: _Arm) -> list[Row]:
+def _down_rows(one: _Arm) -> list[TableRow]:
     start = (one.ladder.task, one.ladder.label)
     rows = []
     for cell in one.ladder.caps:
@@ -116,11 +116,11 @@ def _down_rows(one: _Arm) -> list[Row]:
         else:
             found = one.parts[one.caps.index(cell)]
             slots += [number(found[i], n=n, cell=cell, of=of) for i, (n, of) in enumerate(one.counts(cell))]
-        rows.append(Row(tuple(slots), "reference" if cell is one.natural else ""))
+        rows.append(TableRow(tuple(slots), "reference" if cell is one.natural else ""))
     return rows
 
 
-def _up_rows(one: _Arm) -> list[Row]:
+def _up_rows(one: _Arm) -> list[TableRow]:
     rows = []
     for string in one.ladder.strings:
         done = one.ups[string]
@@ -128,18 +128,18 @@ def _up_rows(one: _Arm) -> list[Row]:
             said = extrapolation_label(extrapolation(cell))
             start: list[Slot] = [one.ladder.task, one.ladder.label, said]
             if cell.missing is not None or one.natural is None:
-                rows.append(Row((*start, missing(cell) if cell.missing else one.ladder.why, None)))
+                rows.append(TableRow((*start, missing(cell) if cell.missing else one.ladder.why, None)))
                 continue
             level = means(one.extended[string][0][done.index(cell)])
             change = difference(one.study, cell, one.natural)
-            rows.append(Row((*start, number(level, n=one.base.n, cell=cell), change)))
+            rows.append(TableRow((*start, number(level, n=one.base.n, cell=cell), change)))
     return rows
 
 
-def _slope_rows(one: _Arm) -> list[Row]:
+def _slope_rows(one: _Arm) -> list[TableRow]:
     start: tuple[Slot, ...] = (one.ladder.task, one.ladder.label)
     if one.natural is None:
-        return [Row((*start, f"natural stops are not known: {one.ladder.why}", None, None, None, None))]
+        return [TableRow((*start, f"natural stops are not known: {one.ladder.why}", None, None, None, None))]
     down = (number(one.down, "points"), number(one.quantile, "points"))
     rows = []
     at_stop = one.base.credit.mean(axis=1)
@@ -150,30 +150,30 @@ def _slope_rows(one: _Arm) -> list[Row]:
         held = one.estimate(partial(split.peak_gain, natural=at_stop, extended=credit))
         label = f"{one.ladder.label}, “{string}”" if len(one.extended) > 1 else one.ladder.label
         gains = number(naive, "points", exploratory=True), number(held, "points", n=one.base.n, exploratory=True)
-        rows.append(Row((one.ladder.task, label, *down, number(up, "points"), *gains)))
-    return rows or [Row((*start, *down, None, None, None))]
+        rows.append(TableRow((one.ladder.task, label, *down, number(up, "points"), *gains)))
+    return rows or [TableRow((*start, *down, None, None, None))]
 
 
-def _by_tokens(one: _Arm) -> list[Line]:
+def _by_tokens(one: _Arm) -> list[FigureLine]:
     label, down = one.ladder.label, one.tokens.mean(axis=1)
     points = [point(down[i], one.parts[i, 3], _cell_label(c), c) for i, c in enumerate(one.caps)]
-    lines = [Line(label, tuple(points), label, axes=axes(one.ladder))]
+    lines = [FigureLine(label, tuple(points), label, axes=axes(one.ladder))]
     for string, (credit, tokens) in one.extended.items():
         found = means(credit)
         at = tokens.mean(axis=1)
         beyond = [point(at[i], found[i], _cell_label(c), c) for i, c in enumerate(one.ups[string])]
         name = f"{label}, “{string}”"
-        lines.append(Line(name, (points[-1], *beyond), label, string, dashed=True, axes=axes(one.ladder)))
+        lines.append(FigureLine(name, (points[-1], *beyond), label, string, dashed=True, axes=axes(one.ladder)))
     return lines
 
 
-def _by_quantile(one: _Arm) -> list[Line]:
+def _by_quantile(one: _Arm) -> list[FigureLine]:
     points = [
         point(100 * float(one.parts.value[i, 0]), one.parts[i, 3], _cell_label(cell), cell)
         for i, cell in enumerate(one.caps)
         if finite(one.parts.value[i, 0])
     ]
-    return [Line(one.ladder.label, tuple(points), one.ladder.label, axes=axes(one.ladder))]
+    return [FigureLine(one.ladder.label, tuple(points), one.ladder.label, axes=axes(one.ladder))]
 
 
 def _cell_label(cell: CellResult) -> str:

@@ -1,5 +1,5 @@
 """What the s1 paper published, beside which our tables are put."""
 
-from .paper import Curve, Number, Published, names, published
+from .paper import Published, PublishedCurve, PublishedNumber, names, published
 
-__all__ = ["Curve", "Number", "Published", "names", "published"]
+__all__ = ["Published", "PublishedCurve", "PublishedNumber", "names", "published"]

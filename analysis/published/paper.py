@@ -16,7 +16,7 @@ FOLDER = Path(__file__).parent
 
 
 @dataclass(frozen=True)
-class Number:
+class PublishedNumber:
     """A printed number, None where the table has a dash. `low` and `high` are the interval printed beside it."""
 
     value: float | None
@@ -25,7 +25,7 @@ class Number:
 
 
 @dataclass(frozen=True)
-class Curve:
+class PublishedCurve:
     """Runs in the order of their limits, which are what was asked for (tokens, steps, votes); empty where unknown.
 
     `accuracy` is in percent, rounded as printed, over so many `questions`.
@@ -60,8 +60,8 @@ class Published:
     source: str
     status: str
     notes: tuple[str, ...] = ()
-    rows: dict[str, dict[str, Number]] = field(default_factory=dict)
-    curves: dict[str, Curve] = field(default_factory=dict)
+    rows: dict[str, dict[str, PublishedNumber]] = field(default_factory=dict)
+    curves: dict[str, PublishedCurve] = field(default_factory=dict)
 
     def value(self, row: str, column: str) -> float:
         """A number that is there. Raises KeyError if it is not, or is a dash."""
@@ -90,9 +90,9 @@ def published(name: str) -> Published:
     return Published(name, found["title"], source, found["status"], tuple(found.get("notes", ())), rows, curves)
 
 
-def _curve(questions: int, **parts: Sequence[float]) -> Curve:
-    return Curve(questions, **{what: tuple(numbers) for what, numbers in parts.items()})
+def _curve(questions: int, **parts: Sequence[float]) -> PublishedCurve:
+    return PublishedCurve(questions, **{what: tuple(numbers) for what, numbers in parts.items()})
 
 
-def _number(found: float | dict[str, float] | None) -> Number:
-    return Number(**found) if isinstance(found, dict) else Number(found)
+def _number(found: float | dict[str, float] | None) -> PublishedNumber:
+    return PublishedNumber(**found) if isinstance(found, dict) else PublishedNumber(found)

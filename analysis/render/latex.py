@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ..exhibits.base import Row, Slot, Table
+from ..exhibits.base import Slot, Table, TableRow
 from .words import notes, words
 
 SPECIAL = {
@@ -29,7 +29,7 @@ def table(table: Table) -> str:
         " & ".join(escape(column) for column in table.columns) + r" \\",
         r"\midrule",
     ]
-    before: Row | None = None
+    before: TableRow | None = None
     for row in table.rows:
         if before is not None and (row.kind == "published") != (before.kind == "published"):
             lines.append(r"\midrule")

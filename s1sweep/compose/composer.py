@@ -41,7 +41,7 @@ Signature = tuple[Texts, Texts, Texts]  # of a part: the choices that reach beyo
 
 
 @dataclass(frozen=True)
-class Line:
+class OverrideLine:
     """One override: the top-level key it is for, and if it chooses from a group."""
 
     text: str
@@ -85,7 +85,7 @@ class Composer:
         self._repository = _Repository(loader.repository)
         loader._process_config_searchpath(self._name, self._hydra, self._repository)
         self._wide: set[str] = set()  # top-level keys whose choices reach beyond them
-        self._lines: dict[str, Line] = {}
+        self._lines: dict[str, OverrideLine] = {}
         self._bases: dict[Texts, tuple[DictConfig, dict[str, str]]] = {}
         self._frames: dict[tuple[str, Texts], Frame | None] = {}
         self._choices: dict[Texts, dict[str, str]] = {}
@@ -100,17 +100,19 @@ class Composer:
         except (_TheLongWay, HydraException, OmegaConfBaseException, ValidationError):
             return self._whole(lines)
 
-    def _line(self, text: str) -> Line:
+    def _line(self, text: str) -> OverrideLine:
         [override] = self._parser.parse_overrides([text])
         # As Hydra decides it (create_defaults_list): a dict is a value even where a group has that name.
         group = self._repository.group_exists(override.key_or_group) and not isinstance(override.value(), dict)
         if group:
             refuse_nameless(override)
         key = override.package or override.key_or_group
-        line = self._lines[text] = Line(text, override, group, _top(key, "/" if group and not override.package else ""))
+        line = self._lines[text] = OverrideLine(
+            text, override, group, _top(key, "/" if group and not override.package else "")
+        )
         return line
 
-    def _whole(self, lines: Sequence[Line]) -> CellConfig:
+    def _whole(self, lines: Sequence[OverrideLine]) -> CellConfig:
         """As Hydra does it, with every node of the config resolved."""
         groups = tuple(line.text for line in lines if line.group)
         if groups not in self._bases:
@@ -129,7 +131,7 @@ class Composer:
 
     # --- parts
 
-    def _from_parts(self, lines: Sequence[Line]) -> CellConfig:
+    def _from_parts(self, lines: Sequence[OverrideLine]) -> CellConfig:
         groups: dict[str, list[str]] = {}
         values: dict[str, list[str]] = {}
         for line in lines:

@@ -21,7 +21,7 @@ _SECRET = re.compile(r"(^|_)(KEY|TOKEN|SECRET|PASSWORD)$")
 
 
 @dataclass(frozen=True)
-class Finding:
+class CheckResult:
     """One thing that was looked at. A fault keeps a sweep from running; a warning does not."""
 
     check: str
@@ -79,7 +79,7 @@ class Asked:
         return [stage for stage in stages.values() if stage.kind == kind]
 
 
-Check = Callable[[Asked], Iterable[Finding]]
+Check = Callable[[Asked], Iterable[CheckResult]]
 
 
 def without_secrets(text: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from s1sweep.doctor.base import Asked, Check, Finding, first_line, without_secrets
+from s1sweep.doctor.base import Asked, Check, CheckResult, first_line, without_secrets
 from s1sweep.doctor.cluster import ray_starts
 from s1sweep.doctor.environment import companions, libraries, python
 from s1sweep.doctor.machine import clock, gpus, open_files, shared_memory
@@ -47,18 +47,20 @@ def ask(overrides: Sequence[str]) -> Asked | None:
     return Asked(tuple(overrides), configs) if configs else None
 
 
-def examine(asked: Asked) -> Iterator[Finding]:
+def examine(asked: Asked) -> Iterator[CheckResult]:
     """All that the checks find, as they find it."""
     for name, check in CHECKS.items():
         try:
-            found: Iterable[Finding] = list(check(asked))
+            found: Iterable[CheckResult] = list(check(asked))
         except UserError as error:
-            found = [Finding(name, "fault", str(error))]
+            found = [CheckResult(name, "fault", str(error))]
         except Exception as error:  # a broken machine must not keep the other checks from speaking
-            found = [Finding(name, "fault", f"could not be checked ({first_line(error)})", "Report it with --json.")]
+            found = [
+                CheckResult(name, "fault", f"could not be checked ({first_line(error)})", "Report it with --json.")
+            ]
         for finding in found:
             yield replace(finding, said=without_secrets(finding.said), todo=without_secrets(finding.todo))
 
 
-def can_run(findings: Iterable[Finding]) -> bool:
+def can_run(findings: Iterable[CheckResult]) -> bool:
     return all(finding.level != "fault" for finding in findings)

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from s1sweep.doctor.base import Asked, Finding, first_line
+from s1sweep.doctor.base import Asked, CheckResult, first_line
 from s1sweep.doctor.node import refusals
 from s1sweep.doctor.storage import scratch
 from s1sweep.errors import UserError
@@ -25,23 +25,23 @@ _ADDRESS = re.compile(r"(?:ray://)?(?P<host>[^:/]+|\[[^]]+\]):(?P<port>\d+)")
 _SAYS = "@s1sweep "  # before the one line that is ours: libraries print too
 
 
-def ray_starts(asked: Asked) -> Iterator[Finding]:
+def ray_starts(asked: Asked) -> Iterator[CheckResult]:
     here = asked.placement
     if here.backend != "ray":
-        yield Finding("ray", "ok", f"not used (placement.backend={here.backend})")
+        yield CheckResult("ray", "ok", f"not used (placement.backend={here.backend})")
         return
     if why := unreachable(here.ray_address):
         todo = "Start the cluster, open the port (or an ssh tunnel), or mend placement.ray_address."
-        yield Finding("ray", "fault", f"{here.ray_address} does not answer ({why})", todo)
+        yield CheckResult("ray", "fault", f"{here.ray_address} does not answer ({why})", todo)
         return
     verdict, said = _try(here)
     if verdict != "ok":
         todo = _token() if asked.on_a_cluster else "See the libraries above; `ray stop` ends what an earlier Ray left."
         todo = "Mend these nodes, or take them out of the cluster." if verdict == "nodes" else todo
-        yield Finding("ray", "fault", said, todo)
+        yield CheckResult("ray", "fault", said, todo)
         return
     auth = os.environ.get("RAY_AUTH_MODE") or "Ray's own default"
-    yield Finding("ray", "ok", f"{said}; authentication: {auth}")
+    yield CheckResult("ray", "ok", f"{said}; authentication: {auth}")
 
 
 def unreachable(address: str | None) -> str | None:

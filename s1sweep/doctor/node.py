@@ -20,13 +20,13 @@ from s1sweep.store.attempts import attempt_name
 SECONDS = 60.0  # for all nodes to start a process and import s1sweep
 
 
-class Probe(Spec):
+class NodeProbe(Spec):
     """What the driver is, which a node should be too."""
 
     version: str = __version__
 
 
-def run(spec: Probe, inputs: Mapping[str, Path], out: Path, **_: Any) -> dict[str, Any]:
+def run(spec: NodeProbe, inputs: Mapping[str, Path], out: Path, **_: Any) -> dict[str, Any]:
     """The stage. Raises UserError where the node has another s1sweep."""
     if spec.version != __version__:
         raise UserError(f"s1sweep {__version__} on {platform.node()}, {spec.version} here: install the same")
@@ -39,7 +39,7 @@ def refusals(backend: Backend, folder: Path) -> list[str]:
     store = Store(folder)
     jobs = {}
     for node in backend.nodes():
-        task = Task(f"probe-{node.name}", __name__, Probe(), {}, {}, attempt_name())
+        task = Task(f"probe-{node.name}", __name__, NodeProbe(), {}, {}, attempt_name())
         job = Job(task.id, __name__, (task,), Request(0.0), Resources(), store.url, store.identity())
         jobs[backend.submit(job, (node.name,))] = node.name
     found: list[str] = []

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from s1sweep.doctor.base import Asked, Finding
+from s1sweep.doctor.base import Asked, CheckResult
 from s1sweep.spec import GrpoStage, TrainStage
 
 PROBE_BYTES = 1 << 20
@@ -21,7 +21,7 @@ CHECKPOINT, STEP_CHECKPOINT = 4, 12
 SPARE = 1e9  # for traces, pages and logs
 
 
-def store_is_writable(asked: Asked) -> Iterator[Finding]:
+def store_is_writable(asked: Asked) -> Iterator[CheckResult]:
     """Writes, links and locks in placement.root, and takes it all back."""
     root = asked.root
     try:
@@ -30,18 +30,18 @@ def store_is_writable(asked: Asked) -> Iterator[Finding]:
     except OSError as error:
         if error.errno in _FULL:
             todo = "Free some space, raise the quota or the limit (ulimit -f), or give another placement.root."
-            yield Finding("store", "fault", f"{root} takes no more data ({error.strerror})", todo)
+            yield CheckResult("store", "fault", f"{root} takes no more data ({error.strerror})", todo)
             return
         todo = "Give a placement.root (or S1SWEEP_ROOT) that you can write to."
         if error.errno in (errno.EPERM, errno.ENOTSUP, errno.ENOLCK) and folder_exists(root):
             todo = "Records need hard links and locks; give a placement.root on a filesystem that has both."
-        yield Finding("store", "fault", f"{root} cannot be written ({error.strerror})", todo)
+        yield CheckResult("store", "fault", f"{root} cannot be written ({error.strerror})", todo)
         return
     except NotExclusive:
         todo = "Two runs could both publish a record there. Give a placement.root on another filesystem."
-        yield Finding("store", "fault", f"{root} lets a link replace a file that is there", todo)
+        yield CheckResult("store", "fault", f"{root} lets a link replace a file that is there", todo)
         return
-    yield Finding("store", "ok", f"{root}: written, linked once, locked")
+    yield CheckResult("store", "ok", f"{root}: written, linked once, locked")
 
 
 class NotExclusive(Exception):
@@ -84,7 +84,7 @@ def scratch(root: Path) -> Iterator[Path]:
                 path.rmdir()
 
 
-def disk_space(asked: Asked) -> Iterator[Finding]:
+def disk_space(asked: Asked) -> Iterator[CheckResult]:
     """Compares free space with what the trainings of the plan will keep."""
     there = next(folder for folder in (asked.root, *asked.root.parents) if folder_exists(folder))
     free = shutil.disk_usage(there).free
@@ -95,8 +95,8 @@ def disk_space(asked: Asked) -> Iterator[Finding]:
     count = f"{len(sizes)} training{'' if len(sizes) == 1 else 's'}"
     said = f"{free / 1e9:,.1f} GB free at {there}; checkpoints of {count} take about {need / 1e9:,.1f} GB"
     if free < need:
-        yield Finding("disk", "fault", said, "Free some space, or give a placement.root on a larger disk.")
+        yield CheckResult("disk", "fault", said, "Free some space, or give a placement.root on a larger disk.")
     elif free < need + SPARE:
-        yield Finding("disk", "warning", said, "Decoded tokens, pages and logs need some more: free a few GB.")
+        yield CheckResult("disk", "warning", said, "Decoded tokens, pages and logs need some more: free a few GB.")
     else:
-        yield Finding("disk", "ok", said)
+        yield CheckResult("disk", "ok", said)

@@ -21,7 +21,7 @@ OF_A_CHECKPOINT = 3  # decode records read of each checkpoint: its engine sessio
 
 
 @dataclass(frozen=True)
-class Run:
+class FinishedRun:
     """A finished run: `seconds` in all for `tokens` by a model of so many `parameters` on `width` devices.
 
     `startup` is the part of it before and after the work, where the record tells them apart.
@@ -63,7 +63,7 @@ class Fit:
 class CostModel:
     """Fits by stage, device and size, made when they are asked for."""
 
-    runs: Sequence[Run] = ()
+    runs: Sequence[FinishedRun] = ()
     _fits: dict[tuple[str, str, float], Fit | None] = field(default_factory=dict)
 
     def fit(self, kind: str, device: str, parameters: float) -> Fit | None:
@@ -76,7 +76,7 @@ class CostModel:
         return self._fits[key]
 
 
-def fitted(runs: Sequence[Run]) -> Fit:
+def fitted(runs: Sequence[FinishedRun]) -> Fit:
     """The fit of some runs, with its leave-one-out error. ValueError if there are none."""
     if not runs:
         raise ValueError("0 runs, at least 1 is needed")
@@ -92,7 +92,7 @@ def fitted(runs: Sequence[Run]) -> Fit:
     return Fit(startup, rate, len(runs), error, min(1.0, spread[0]), max(1.0, spread[-1]))
 
 
-def _line(runs: Sequence[Run]) -> tuple[float, float]:
+def _line(runs: Sequence[FinishedRun]) -> tuple[float, float]:
     """Start-up and rate, as medians: of what records say of start-up, else by the median slope of pairs of runs
     (Theil 1950, Sen 1968).
     """
@@ -114,7 +114,7 @@ def _same(wanted: str, device: str) -> bool:
     return wanted.lower() in device.lower()
 
 
-def finished(store: Store) -> list[Run]:
+def finished(store: Store) -> list[FinishedRun]:
     """The newest finished trainings and engine sessions of a store that a sweep names, sessions once each."""
     parameters, checkpoints = _named(store)
     trained = [name for name in checkpoints if name in parameters][:NEWEST]
@@ -143,21 +143,23 @@ def _named(store: Store) -> tuple[dict[str, float], dict[str, list[str]]]:
     return parameters, {name: list(decodes) for name, decodes in checkpoints.items()}
 
 
-def _training(record: Record, parameters: Mapping[str, float]) -> Iterator[Run]:
+def _training(record: Record, parameters: Mapping[str, float]) -> Iterator[FinishedRun]:
     cost = record.cost
     tokens, seconds = cost.get("tokens", 0), cost.get("train_seconds", 0.0)
     if tokens > 0 and seconds > 0:
         before = max(0.0, record.provenance.seconds - seconds)
         device = cost.get("device") or _device(record)
-        yield Run("train", device, parameters[record.id], tokens, cost.get("workers", 1), seconds + before, before)
+        yield FinishedRun(
+            "train", device, parameters[record.id], tokens, cost.get("workers", 1), seconds + before, before
+        )
 
 
-def _session(session: FinishedJob, parameters: Mapping[str, float]) -> Iterator[Run]:
+def _session(session: FinishedJob, parameters: Mapping[str, float]) -> Iterator[FinishedRun]:
     last, seconds = session.last, session.seconds
     engine, tokens = last.cost.get("engine") or {}, last.cost.get("decoded_tokens", 0)
     if tokens > 0 and seconds > 0:
         device = engine.get("device") or _device(last)
-        yield Run("decode", device, parameters[last.id], tokens, engine.get("tensor_parallel", 1), seconds)
+        yield FinishedRun("decode", device, parameters[last.id], tokens, engine.get("tensor_parallel", 1), seconds)
 
 
 def _device(record: Record) -> str:

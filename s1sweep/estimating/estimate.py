@@ -17,7 +17,7 @@ from typing import Any
 from s1sweep.estimating.costmodel import CostModel, Fit
 from s1sweep.planning import Plan, Stage
 from s1sweep.policy import Node
-from s1sweep.simulation import Work, simulate, work_of
+from s1sweep.simulation import SimulatedWork, simulate, work_of
 from s1sweep.sources.tasks import question_count
 from s1sweep.spec import (
     DecodeStage,
@@ -51,7 +51,7 @@ QUESTION_TOKENS = 100
 
 
 @dataclass(frozen=True)
-class Estimate:
+class PlanEstimate:
     """Hours and money are for these tokens; the range says how far runs differ from what is predicted of them.
 
     `wall_hours` is how long the stages take on the placement's machines alone. `basis` says what times come from.
@@ -100,7 +100,9 @@ class Times:
     spread: dict[str, tuple[float, float]] = field(default_factory=dict)
     basis: dict[str, None] = field(default_factory=dict)
 
-    def work(self, stages: Mapping[str, Stage], placement: Placement, core_seconds: float = CORE_SECONDS) -> list[Work]:
+    def work(
+        self, stages: Mapping[str, Stage], placement: Placement, core_seconds: float = CORE_SECONDS
+    ) -> list[SimulatedWork]:
         """The stages as work to simulate."""
 
         def seconds(stage: Stage) -> float:
@@ -112,7 +114,9 @@ class Times:
         return work_of(stages, placement, seconds, lambda kind: self.startup.get(kind, 0.0), checkpoint=saved)
 
 
-def estimate(plan: Plan, stages: Mapping[str, Stage], placement: Placement, model: CostModel | None = None) -> Estimate:
+def estimate(
+    plan: Plan, stages: Mapping[str, Stage], placement: Placement, model: CostModel | None = None
+) -> PlanEstimate:
     """Tokens, GPU hours, wall time and money of the stages that would run; 0 GPU hours where no GPU is placed."""
     loads = loads_of(plan, stages)
     found = times(loads, placement, model or CostModel())
@@ -121,7 +125,7 @@ def estimate(plan: Plan, stages: Mapping[str, Stage], placement: Placement, mode
     wall = simulate(work, node_of(placement, work)).makespan / 3600
     hours = sum((job.startup + job.seconds) * job.request.gpus for job in work) / 3600
     low, high = range_of(loads, found)
-    return Estimate(
+    return PlanEstimate(
         sum(load.tokens for load in loads if load.kind == "decode"),
         sum(load.tokens for load in loads if load.kind == "train"),
         round(hours, 4),
@@ -196,7 +200,7 @@ def _basis(load: Load, device: str, fit: Fit) -> str:
     return f"{what}: {fit.runs} finished runs, median error {100 * fit.error:.0f} % (each predicted from the others)"
 
 
-def node_of(placement: Placement, work: list[Work]) -> Node:
+def node_of(placement: Placement, work: list[SimulatedWork]) -> Node:
     """The placement's machines as one pool; what asks for more than there is is let in, since `run` refuses it."""
     cpus = placement.cpus or (os.cpu_count() or 1 if placement.ray_address is None else 1e6)
     largest = [max((getattr(job.request, name) for job in work), default=0.0) for name in ("cpus", "gpus")]

@@ -22,21 +22,21 @@ class Voter:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class VoteOutcome:
     """Places of the readouts that stand for the winners, one for each, and (answer, weight) of all, heaviest first."""
 
     winners: tuple[int, ...]
     votes: tuple[tuple[str, float], ...]
 
 
-def decide(voters: Sequence[Voter], rule: ParallelSpec, equal: Callable[[str, str], bool]) -> Outcome:
+def decide(voters: Sequence[Voter], rule: ParallelSpec, equal: Callable[[str, str], bool]) -> VoteOutcome:
     """The answers that win. `equal` says whether two extracted answers are one; who has no answer never wins."""
     able = [i for i, voter in enumerate(voters) if voter.answer is not None]
     if rule.rule == "best":
         scores = {i: voters[i].score or 0.0 for i in able}
         best = tuple(i for i in able if scores[i] == max(scores.values()))
         ranked = sorted(able, key=lambda i: -scores[i])
-        return Outcome(best, tuple((voters[i].answer or "", scores[i]) for i in ranked))
+        return VoteOutcome(best, tuple((voters[i].answer or "", scores[i]) for i in ranked))
     if rule.rule == "shortest":
         # Those that finish first vote; a tie for the last place lets all of it in.
         tokens = sorted(voters[i].tokens for i in able)
@@ -45,7 +45,7 @@ def decide(voters: Sequence[Voter], rule: ParallelSpec, equal: Callable[[str, st
     weights = [_weight([voters[i] for i in group], rule) for group in groups]
     top = max(weights, default=0.0)
     order = sorted(range(len(groups)), key=lambda g: -weights[g])
-    return Outcome(
+    return VoteOutcome(
         tuple(groups[g][0] for g in order if math.isclose(weights[g], top, rel_tol=1e-12)),
         tuple((voters[groups[g][0]].answer or "", round(weights[g], 6)) for g in order),
     )

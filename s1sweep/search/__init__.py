@@ -1,6 +1,6 @@
 """Searches over a grid: rounds of more questions for the arms of which too little is known."""
 
-from s1sweep.search.policy import Arm, Options
-from s1sweep.search.rounds import Outcome, search
+from s1sweep.search.policy import Options, SearchArm
+from s1sweep.search.rounds import SearchOutcome, search
 
-__all__ = ["Arm", "Options", "Outcome", "search"]
+__all__ = ["Options", "SearchArm", "SearchOutcome", "search"]

@@ -53,7 +53,7 @@ class Options:
 
 
 @dataclass
-class Arm:
+class SearchArm:
     """One cell of the grid, asked more and more of its `population` questions; those of one `group` are the same.
 
     `scores` are in [0, 1], in the order of asking. The interval is of the mean over the population. `why` it stopped.
@@ -72,13 +72,13 @@ class Arm:
         return math.fsum(self.scores) / len(self.scores) if self.scores else None
 
 
-def statements(arms: Sequence[Arm], options: Options) -> int:
+def statements(arms: Sequence[SearchArm], options: Options) -> int:
     """How many things may be said wrongly: each arm's interval and, where arms are dropped, each pair's difference."""
     sizes = Counter(arm.group for arm in arms).values()
     return len(arms) + (sum(math.comb(size, 2) for size in sizes) if options.drop_beaten else 0)
 
 
-def judge(arms: Sequence[Arm], options: Options) -> None:
+def judge(arms: Sequence[SearchArm], options: Options) -> None:
     """Bring intervals up to date, and stop the arms of which enough is known.
 
     With probability 1 - alpha everything said is right, at every look and of every arm (a union bound over `statements`
@@ -102,7 +102,7 @@ def judge(arms: Sequence[Arm], options: Options) -> None:
             arm.why = "narrow enough"
 
 
-def _better(arm: Arm, arms: Sequence[Arm], alpha: float) -> Arm | None:
+def _better(arm: SearchArm, arms: Sequence[SearchArm], alpha: float) -> SearchArm | None:
     """The best of those surely better than `arm` on the same questions, by interval or by pairs."""
     rivals = [one for one in arms if one is not arm and one.group == arm.group and one.scores]
     for rival in sorted(rivals, key=lambda one: -(one.mean or 0.0)):

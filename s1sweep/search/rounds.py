@@ -15,7 +15,7 @@ from s1sweep.compose import CellReturn
 from s1sweep.errors import UserError
 from s1sweep.estimating.estimate import estimate
 from s1sweep.planning import Cell, Plan, pins
-from s1sweep.search.policy import Arm, Options, judge, next_round, statements
+from s1sweep.search.policy import Options, SearchArm, judge, next_round, statements
 from s1sweep.sources.tasks import questions, questions_digest
 from s1sweep.spec import CellConfig
 from s1sweep.store import Store, Sweep
@@ -32,11 +32,11 @@ class Round:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class SearchOutcome:
     """A search as it ended; one that was only planned has no rounds. `answer_tokens` are of each arm alone."""
 
     options: Options
-    arms: tuple[Arm, ...]
+    arms: tuple[SearchArm, ...]
     rounds: tuple[Round, ...] = ()
     answer_tokens: tuple[int, ...] = ()
 
@@ -66,12 +66,12 @@ def search(
     compose: Callable[[Sequence[str]], CellConfig],
     run: Callable[[Sequence[CellConfig]], Sequence[CellReturn]],
     options: Options,
-) -> Outcome:
+) -> SearchOutcome:
     """Ask the cells of a grid, given by their overrides, round by round. Only the first round is planned where `run`
     only plans. Raises UserError on what cannot be searched, or has no room for one round.
     """
     configs = [compose(overrides) for overrides in batch]
-    arms = [Arm(name, "", 0) for name in _names(batch)]
+    arms = [SearchArm(name, "", 0) for name in _names(batch)]
     for config in configs:
         _refuse(config)
     store = Store(configs[0].placement.root)
@@ -92,7 +92,7 @@ def search(
         found = run(drawn)
         cells = [one.cell for one in found if one.cell is not None]
         if all(one.objective is None and one.error is None for one in found):
-            return Outcome(options, tuple(arms), (), tuple(tokens))
+            return SearchOutcome(options, tuple(arms), (), tuple(tokens))
         for i, one in zip(live, found, strict=True):
             if one.error is not None or one.cell is None:
                 arms[i].why = f"failed: {one.error}"
@@ -102,10 +102,10 @@ def search(
         spent = costs.decoded_by(store, {cell.stages["decode"] for cell in cells})
         rounds.append(Round(asked, asked + count, tuple(arms[i].name for i in live), spent))
         asked, last = asked + count, (count, spent)
-    return Outcome(options, tuple(arms), tuple(rounds), tuple(tokens))
+    return SearchOutcome(options, tuple(arms), tuple(rounds), tuple(tokens))
 
 
-def _read(arm: Arm, cell: Cell, store: Store) -> int:
+def _read(arm: SearchArm, cell: Cell, store: Store) -> int:
     """Add the scores of a round's cell to its arm; how many tokens its answers took, as if alone."""
     stage = cell.stages["grade"]
     record = store.record(stage)

@@ -6,9 +6,9 @@ Knows no Ray, no store and no clock; durations come from whoever calls.
 from __future__ import annotations
 
 from s1sweep.simulation.bounds import lower_bound
-from s1sweep.simulation.events import FCFS, OURS, RAY, Faults, Policy, Run, simulate
+from s1sweep.simulation.events import FCFS, OURS, RAY, Faults, Policy, SimulatedRun, simulate
 from s1sweep.simulation.summary import shares, summary, utilisation, waits
-from s1sweep.simulation.work import Work, critical_paths, work_of
+from s1sweep.simulation.work import SimulatedWork, critical_paths, work_of
 
 __all__ = [
     "FCFS",
@@ -16,8 +16,8 @@ __all__ = [
     "RAY",
     "Faults",
     "Policy",
-    "Run",
-    "Work",
+    "SimulatedRun",
+    "SimulatedWork",
     "critical_paths",
     "lower_bound",
     "shares",

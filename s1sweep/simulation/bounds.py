@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from math import floor
 
 from s1sweep.policy import Node
-from s1sweep.simulation.work import Work, critical_paths
+from s1sweep.simulation.work import SimulatedWork, critical_paths
 
 
-def lower_bound(work: Sequence[Work], nodes: Node | Sequence[Node]) -> dict[str, float]:
+def lower_bound(work: Sequence[SimulatedWork], nodes: Node | Sequence[Node]) -> dict[str, float]:
     """Seconds that all of the work takes at least where nothing fails; `bound` is the greatest of the others.
 
     critical_path: the longest chain, from submission, start-up included. gpus, cpus: work by what there is, over all
@@ -40,7 +40,7 @@ def lower_bound(work: Sequence[Work], nodes: Node | Sequence[Node]) -> dict[str,
     return {**found, "bound": max(found.values())}
 
 
-def _over(work: Sequence[Work], slots: float, width: Callable[[Work], float]) -> float:
+def _over(work: Sequence[SimulatedWork], slots: float, width: Callable[[SimulatedWork], float]) -> float:
     seconds = sum((job.startup + job.seconds) * width(job) for job in work)
     if seconds and not slots:
         raise ValueError(f"{work[0].id!r} asks for {work[0].request}, which these nodes do not have")

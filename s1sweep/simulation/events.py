@@ -12,7 +12,7 @@ from random import Random
 from typing import NamedTuple
 
 from s1sweep.policy import Cluster, Ledger, Node, Queue, Rules, Running, Waiting, decide
-from s1sweep.simulation.work import Work, critical_paths, in_order
+from s1sweep.simulation.work import SimulatedWork, critical_paths, in_order
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Attempt(NamedTuple):
 
 
 @dataclass
-class Run:
+class SimulatedRun:
     """What happened. `reserved` is the earliest promise that each waiting job was given, `decisions` counts calls of
     the policy, and `seconds` is their cost in time of this process.
     """
@@ -77,19 +77,24 @@ class Run:
 
 
 def simulate(
-    work: Iterable[Work],
+    work: Iterable[SimulatedWork],
     nodes: Node | Sequence[Node],
     policy: Policy = OURS,
     faults: Faults = NO_FAULTS,
     usage: Ledger | None = None,
-) -> Run:
+) -> SimulatedRun:
     """Run all work to its end. ValueError if some of it can never run on these nodes."""
     return _Simulation(in_order(work), nodes, policy, faults, usage or Ledger()).run()
 
 
 class _Simulation:
     def __init__(
-        self, work: Sequence[Work], nodes: Node | Sequence[Node], policy: Policy, faults: Faults, ledger: Ledger
+        self,
+        work: Sequence[SimulatedWork],
+        nodes: Node | Sequence[Node],
+        policy: Policy,
+        faults: Faults,
+        ledger: Ledger,
     ) -> None:
         self._work = {job.id: job for job in work}
         self._policy, self._faults, self._ledger = policy, faults, ledger
@@ -107,9 +112,9 @@ class _Simulation:
         self._users = {job.user for job in work}
         self._waiting: dict[str, int] = dict.fromkeys(self._users, 0)
         self._saves = any(job.preemptible for job in work)
-        self._out = Run()
+        self._out = SimulatedRun()
 
-    def run(self) -> Run:
+    def run(self) -> SimulatedRun:
         for job in self._work.values():
             if not self._cluster.possible(job.request):
                 raise ValueError(f"{job.id!r} can never run here: {job.request}")
@@ -160,7 +165,7 @@ class _Simulation:
         if actions.preempt:
             self._decide(now)
 
-    def _enter(self, job: Work, now: float) -> None:
+    def _enter(self, job: SimulatedWork, now: float) -> None:
         self._out.ready.setdefault(job.id, now)
         self._waiting[job.user] += 1
         left = self._left[job.id]

@@ -10,11 +10,13 @@ from typing import Any
 
 from s1sweep.policy import Node
 from s1sweep.simulation.bounds import lower_bound
-from s1sweep.simulation.events import Run
-from s1sweep.simulation.work import Work
+from s1sweep.simulation.events import SimulatedRun
+from s1sweep.simulation.work import SimulatedWork
 
 
-def summary(run: Run, work: Sequence[Work], nodes: Node | Sequence[Node], price: float | None = None) -> dict[str, Any]:
+def summary(
+    run: SimulatedRun, work: Sequence[SimulatedWork], nodes: Node | Sequence[Node], price: float | None = None
+) -> dict[str, Any]:
     """Makespan and its bound in hours; GPU hours used, lost to stops and spent on start-up; money at `price` per GPU
     hour.
 
@@ -43,7 +45,7 @@ def summary(run: Run, work: Sequence[Work], nodes: Node | Sequence[Node], price:
     }
 
 
-def utilisation(run: Run, gpus: float, bins: int = 50) -> list[float]:
+def utilisation(run: SimulatedRun, gpus: float, bins: int = 50) -> list[float]:
     """Share of the GPUs held, in equal stretches of the makespan."""
     width = run.makespan / bins
     busy = [0.0] * bins
@@ -54,7 +56,7 @@ def utilisation(run: Run, gpus: float, bins: int = 50) -> list[float]:
     return [b / (gpus * width) for b in busy]
 
 
-def waits(run: Run, work: Sequence[Work]) -> dict[str, dict[str, float]]:
+def waits(run: SimulatedRun, work: Sequence[SimulatedWork]) -> dict[str, dict[str, float]]:
     """Hours from ready to the first start, by user: mean, 95th percentile and longest."""
     started = run.started()
     hours: dict[str, list[float]] = defaultdict(list)
@@ -70,7 +72,7 @@ def waits(run: Run, work: Sequence[Work]) -> dict[str, dict[str, float]]:
     }
 
 
-def shares(run: Run, contended: bool = True) -> Mapping[str, float]:
+def shares(run: SimulatedRun, contended: bool = True) -> Mapping[str, float]:
     """Each user's part of the GPU time used; by default only while every user had work waiting."""
     spans = run.contended if contended else [(0.0, run.makespan)]
     used: dict[str, float] = defaultdict(float)
@@ -82,7 +84,7 @@ def shares(run: Run, contended: bool = True) -> Mapping[str, float]:
     return {user: round(part / total, 4) if total else 0.0 for user, part in sorted(used.items())}
 
 
-def _within(run: Run, spans: Sequence[tuple[float, float]]) -> list[tuple[str, float, float, float]]:
+def _within(run: SimulatedRun, spans: Sequence[tuple[float, float]]) -> list[tuple[str, float, float, float]]:
     """Attempts cut to the spans (in order, not overlapping)."""
     ends = [end for _, end in spans]
     found = []

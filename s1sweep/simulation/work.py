@@ -12,7 +12,7 @@ from s1sweep.stages.resources import Request, request
 
 
 @dataclass(frozen=True)
-class Work:
+class SimulatedWork:
     """One job. `seconds` of work after `startup` seconds that every attempt pays; `after` names the jobs it waits for.
 
     `expected` is what the scheduler is told (None: the truth). An attempt that is stopped goes on from the last whole
@@ -33,7 +33,7 @@ class Work:
     preemptible: bool = False
 
 
-def in_order(work: Iterable[Work]) -> list[Work]:
+def in_order(work: Iterable[SimulatedWork]) -> list[SimulatedWork]:
     """Inputs first. ValueError where something waits for what is not there, or for itself."""
     jobs = {job.id: job for job in work}
     waits = {job.id: len(job.after) for job in jobs.values()}
@@ -54,7 +54,7 @@ def in_order(work: Iterable[Work]) -> list[Work]:
     return found
 
 
-def critical_paths(work: Iterable[Work], told: bool = False) -> dict[str, float]:
+def critical_paths(work: Iterable[SimulatedWork], told: bool = False) -> dict[str, float]:
     """Seconds from each job's start to the end of the longest chain behind it, start-up times included; true ones, or
     what the scheduler is `told`.
     """
@@ -75,7 +75,7 @@ def work_of(
     startup: Callable[[str], float] = lambda kind: 0.0,
     user: str = "",
     checkpoint: Callable[[Stage], float | None] = lambda stage: None,
-) -> list[Work]:
+) -> list[SimulatedWork]:
     """A plan's stages (inputs first) as work. Decode stages of one engine session that can run together are one job.
 
     `seconds` says how long a stage takes, `startup` how long a job of a kind takes to begin, `checkpoint` how often a
@@ -99,10 +99,10 @@ def _job(
     startup: Callable[[str], float],
     user: str,
     checkpoint: Callable[[Stage], float | None],
-) -> Work:
+) -> SimulatedWork:
     kind = members[0].kind
     after = {job_of[name]: None for stage in members for name in stage.inputs.values() if name in job_of}
-    return Work(
+    return SimulatedWork(
         id=members[0].id,
         request=request(kind, placement),
         seconds=sum(map(seconds, members)),

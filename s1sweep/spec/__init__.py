@@ -12,6 +12,7 @@ This module knows no file, no framework and no default: defaults live in conf/.
 from __future__ import annotations
 
 # fmt: off
+# ruff: noqa: I001
 from s1sweep.spec.base import Excluded, Neutral, Spec, Where
 from s1sweep.spec.cell import CellConfig, CellSpec
 from s1sweep.spec.claim import Claim

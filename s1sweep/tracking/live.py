@@ -17,7 +17,7 @@ from typing import Any
 
 import wandb
 
-from s1sweep.tracking.views import Asset, Run, View, digest
+from s1sweep.tracking.views import Asset, View, WandbRun, digest
 
 SECONDS = {"ask": 5, "init": 60, "finish": 900}  # most to wait for a server
 
@@ -31,7 +31,9 @@ class Written:
     url: str | None
 
 
-def write(run: Run, view: View, known: Mapping[str, int], folder: Path, mode: str, place: Mapping[str, Any]) -> Written:
+def write(
+    run: WandbRun, view: View, known: Mapping[str, int], folder: Path, mode: str, place: Mapping[str, Any]
+) -> Written:
     """Give W&B what it does not know yet. Raises what wandb raises."""
     live = wandb.init(
         id=run.id,

@@ -15,7 +15,7 @@ import os
 from s1sweep.spec import Tracking
 from s1sweep.store import Sweep
 from s1sweep.tracking.receipt import Receipt
-from s1sweep.tracking.views import Run, runs
+from s1sweep.tracking.views import WandbRun, runs
 
 
 def publish(sweep: Sweep, tracking: Tracking) -> list[str]:
@@ -39,7 +39,7 @@ def publish(sweep: Sweep, tracking: Tracking) -> list[str]:
     return lines
 
 
-def _publish(due: list[Run], receipt: Receipt, mode: str, place: dict[str, str | None], lines: list[str]) -> None:
+def _publish(due: list[WandbRun], receipt: Receipt, mode: str, place: dict[str, str | None], lines: list[str]) -> None:
     try:
         from s1sweep.tracking import live
     except ImportError as error:
@@ -61,7 +61,7 @@ def _publish(due: list[Run], receipt: Receipt, mode: str, place: dict[str, str |
         _write(due, receipt, "offline", place, [])
 
 
-def _write(due: list[Run], receipt: Receipt, mode: str, place: dict[str, str | None], urls: list[str]) -> None:
+def _write(due: list[WandbRun], receipt: Receipt, mode: str, place: dict[str, str | None], urls: list[str]) -> None:
     from s1sweep.tracking import live
 
     for run in due:

@@ -57,7 +57,7 @@ class View:
 
 
 @dataclass(frozen=True)
-class Run:
+class WandbRun:
     """A run that should exist. `fingerprint` is cheap and changes with what is shown; `view` reads files."""
 
     id: str
@@ -66,14 +66,14 @@ class Run:
     view: Callable[[], View]
 
 
-def runs(sweep: Sweep, tracking: Tracking) -> Iterator[Run]:
+def runs(sweep: Sweep, tracking: Tracking) -> Iterator[WandbRun]:
     """The runs of a sweep: trainings, series, and the sweep itself last."""
     cells, info = results.cells(sweep), sweep.info()
     label, tags = Label(cells), list(info.tags)
 
-    def run(job_type: str, key: str, shown: Any, view: Callable[[], View]) -> Run:
+    def run(job_type: str, key: str, shown: Any, view: Callable[[], View]) -> WandbRun:
         run_id = f"{job_type}-{digest([sweep.name, info.created, job_type, key])}"
-        return Run(run_id, job_type, digest([FORMAT, tags, shown]), view)
+        return WandbRun(run_id, job_type, digest([FORMAT, tags, shown]), view)
 
     series: dict[str, list[CellResult]] = defaultdict(list)
     trainings: dict[str, CellResult] = {}

@@ -52,7 +52,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Published:
+class SavedReport:
     """The sweep's runs as tracking shows them: job type -> views."""
 
     views: Mapping[str, Sequence[View]]
@@ -77,7 +77,7 @@ def charts() -> dict[str, dict[str, Any]]:
     return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(CHARTS.glob("*.json"))}
 
 
-def published(sweep: Sweep) -> Published:
+def published(sweep: Sweep) -> SavedReport:
     """What tracking shows of trainings and series, without the samples, whose files are large.
 
     The sweep's own run is left out: to view it writes the file of its results.
@@ -87,7 +87,7 @@ def published(sweep: Sweep) -> Published:
     for run in runs(sweep, shown):
         if run.job_type in views:
             views[run.job_type].append(run.view())
-    return Published(views)
+    return SavedReport(views)
 
 
 # --- what they show
@@ -206,7 +206,7 @@ def _placed(panels: Sequence[Any]) -> list[Any]:
     return list(panels)
 
 
-def _curves(shown: Published) -> list[Any]:
+def _curves(shown: SavedReport) -> list[Any]:
     import wandb_workspaces.reports.v2 as wr
 
     names = shown.metrics("eval", CURVE)
@@ -216,7 +216,7 @@ def _curves(shown: Published) -> list[Any]:
     ]
 
 
-def _training(shown: Published) -> list[Any]:
+def _training(shown: SavedReport) -> list[Any]:
     import wandb_workspaces.reports.v2 as wr
 
     names = shown.metrics("train", TRAINING)

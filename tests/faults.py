@@ -94,6 +94,15 @@ class ScriptedLLM:
     def has_unfinished_requests(self) -> bool:
         return bool(self.under_way)
 
+    def collective_rpc(self, method: str, kwargs: dict[str, str]) -> None:
+        """Reload the weights: half of them are the new ones, and then all."""
+        self._wrong = 1
+        self.faults.moment()
+
+    def apply_model(self, change: Any) -> None:
+        self.faults.moment()
+        self._wrong = 0
+
     def reset_prefix_cache(self) -> bool:
         return not self.under_way
 

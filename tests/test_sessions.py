@@ -7,21 +7,23 @@ from __future__ import annotations
 import gc
 import logging
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from functools import cache
-from itertools import count
+from dataclasses import replace
+from itertools import count, pairwise
 from pathlib import Path
 
 import pytest
 
-from s1sweep.decoding import decode, stage
+from s1sweep.decoding import decode, serve, stage
 from s1sweep.decoding.engines import vllm
 from s1sweep.decoding.readout import READOUTS
 from s1sweep.stages.contract import Done, Item
 from s1sweep.stages.resources import Resources
-from s1sweep.store import write_progress
+from s1sweep.store import PROGRESS, HowFar, write_progress
 from tests.faults import Faults, ScriptedVllm, fill_disk, no_space
+from tests.helpers import compose
 from tests.test_rows import Characters
 from tests.test_segments import Dice, LetterChat, items, scratch
 
@@ -56,8 +58,6 @@ class Worker:
         monkeypatch.setattr(vllm, "fingerprint", lambda *_: {"engine": "scripted"})
         monkeypatch.setattr(decode, "load_tokenizer", lambda _: Characters())
         monkeypatch.setattr(decode, "Chat", lambda *_: LetterChat())
-        monkeypatch.setattr(stage, "EVERY", 0.0)
-        monkeypatch.setattr(stage, "EVERY_STAGE", 0.0)
 
     def _start(self, model: object, weights: str, resources: Resources) -> ScriptedVllm:
         self.faults.moment()
@@ -96,41 +96,187 @@ def worker(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) ->
     assert not [said for r in caplog.records if "was destroyed" in (said := r.getMessage())]
 
 
-@cache
-def expected() -> list[bytes]:
-    return [readouts for readouts, _ in scratch(CELLS)[0]]
+def asks() -> list[Item]:
+    return items(CELLS)
 
 
-def check(ended: Ended, asked: list[Item], whole: bool = True) -> None:
+def judged() -> list[Item]:
+    """The same with a reward model, which has an engine of its own."""
+    scorer = compose("train=none")[0].cell.scorer
+    return [replace(item, spec=item.spec.model_copy(update={"scorer": scorer})) for item in asks()]
+
+
+def check(ended: Ended, asked: list[Item], right: list[bytes], whole: bool = True) -> None:
     """What is done is right; with `whole`, all is done."""
     done = {item.out: (item.out / READOUTS).read_bytes() for item, done in ended if isinstance(done, Done)}
-    for item, readouts in zip(asked, expected(), strict=True):
+    for item, readouts in zip(asked, right, strict=True):
         assert done.get(item.out, readouts) == readouts
     assert not whole or len(done) == len(asked), ended
 
 
-def in_turn(worker: Worker, happen: Callable[[], None], lasting: bool = False, **more: Path) -> None:
+def undisturbed(worker: Worker, asking: Callable[[], list[Item]] = asks) -> list[bytes]:
+    asked = asking()
+    worker.run(asked)
+    return [(item.out / READOUTS).read_bytes() for item in asked]
+
+
+def in_turn(
+    worker: Worker,
+    happen: Callable[[], None],
+    first: Callable[[], list[Item]] = asks,
+    second: Callable[[], list[Item]] = asks,
+    traces: Path | None = None,
+    lasting: bool = False,
+) -> None:
     """A session that fails at its first moment, one that fails at its second, and so on; after each the next one."""
+    failing, following = undisturbed(worker, first), undisturbed(worker, second)
     for at in count(1):
-        asked = items(CELLS)
-        faults = Faults(happen, at, lasting)
-        check(worker.run(asked, faults, **more), asked, whole=faults.count < at)
-        asked = items(CELLS)
-        check(worker.run(asked, **more), asked)
+        where = traces / str(at) if traces else None
+        asked, faults = first(), Faults(happen, at, lasting)
+        check(worker.run(asked, faults, where), asked, failing, whole=faults.count < at)
+        asked = second()
+        check(worker.run(asked, traces=where), asked, following)
         if faults.count < at:
             assert at > 30
             return
 
 
-@pytest.mark.parametrize("happen", [refuse, no_space, interrupt, ctrl_c])
+def test_undisturbed_sessions_give_the_script(worker: Worker) -> None:
+    assert undisturbed(worker) == [readouts for readouts, _ in scratch(CELLS)[0]]
+    assert undisturbed(worker, judged) != undisturbed(worker)
+
+
+@pytest.mark.parametrize("happen", [refuse, interrupt, ctrl_c])
 def test_a_session_fails_at_any_call_of_its_engine(worker: Worker, happen: Callable[[], None]) -> None:
     in_turn(worker, happen)
+
+
+@pytest.mark.parametrize("happen", [refuse, interrupt])
+def test_a_session_with_a_reward_model_fails_at_any_call(worker: Worker, happen: Callable[[], None]) -> None:
+    in_turn(worker, happen, judged, judged)
+
+
+@pytest.mark.parametrize("happen", [refuse, interrupt])
+def test_a_session_of_other_weights_fails_at_any_call(
+    worker: Worker, tmp_path: Path, happen: Callable[[], None]
+) -> None:
+    """Weights that were reloaded in part are never decoded with."""
+    in_turn(worker, happen, lambda: [replace(item, inputs={"checkpoint": tmp_path}) for item in asks()])
 
 
 @pytest.mark.parametrize("lasting", [False, True])
 def test_a_disk_is_full_at_any_write(
     worker: Worker, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, lasting: bool
 ) -> None:
-    """Rows, traces, progress, and what the consumer writes."""
+    """Rows, traces, progress, and what the consumer writes; the next session finds room."""
+
+    class Often(stage.Telling):
+        """Says it whenever a stage ends."""
+
+        def tell(self) -> None:
+            self._due = 0.0
+            super().tell()
+
+    monkeypatch.setattr(serve, "Telling", Often)
     fill_disk(monkeypatch, lambda: worker.faults)
-    in_turn(worker, no_space, lasting, traces=tmp_path)
+    in_turn(worker, no_space, traces=tmp_path, lasting=lasting)
+
+
+@pytest.mark.parametrize("most", [1, 2, 3])
+def test_a_session_is_left_after_any_stage(worker: Worker, most: int) -> None:
+    right = undisturbed(worker)
+    asked = asks()
+    check(worker.run(asked, most=most), asked, right, whole=most == 3)
+    assert undisturbed(worker) == right
+    assert len(worker.started) == 1, "the warm engine is used again"
+
+
+def test_an_engine_that_does_not_start_is_tried_once_a_session(worker: Worker) -> None:
+    asked, faults = asks(), Faults(refuse, at=1, lasting=True)
+    ended = worker.run(asked, faults)
+    assert [str(done) for _, done in ended] == ["a fault"] * 3 and faults.count == 1
+    assert undisturbed(worker) == [readouts for readouts, _ in scratch(CELLS)[0]]
+
+
+def test_an_engine_that_was_not_handed_back_is_replaced(worker: Worker) -> None:
+    """As when a process goes on while the session is held by the traceback of what ended it."""
+    right = undisturbed(worker)
+    asked = asks()
+    held = decode.run_all(asked, Resources())
+    check([next(held)], asked, right, whole=False)
+    asked = asks()
+    check(list(decode.run_all(asked, Resources())), asked, right)
+    assert len(worker.started) == 2
+    held.close()
+    assert undisturbed(worker) == right
+    assert len(worker.started) == 2
+
+
+# --- how stages end, and how far they say they are
+
+
+def test_a_stage_that_fails_ends_alone(worker: Worker) -> None:
+    """Where its rows cannot be written, or its questions cannot be read."""
+    right = undisturbed(worker)
+    asked = asks()
+    (asked[1].out / READOUTS).mkdir()
+    ended = dict((item.out, done) for item, done in worker.run(asked))
+    assert isinstance(ended[asked[1].out], IsADirectoryError)
+    asked = asks()
+    asked[0].out.rmdir()
+    further = dict((item.out, done) for item, done in worker.run(asked))
+    assert isinstance(further[asked[0].out], FileNotFoundError)
+    for found in (ended, further):
+        assert sum(isinstance(done, Done) for done in found.values()) == 2
+    check([(item, further[item.out]) for item in asked], asked, right, whole=False)
+
+
+def test_each_stage_says_how_far_it_is(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: dict[Path, list[HowFar]] = {}
+
+    def tell(out: Path, **far: float) -> None:
+        said.setdefault(out, []).append(HowFar(**far))
+
+    monkeypatch.setattr(stage, "write_progress", tell)
+    monkeypatch.setattr(stage, "EVERY", 0.0)
+    monkeypatch.setattr(stage, "EVERY_STAGE", 0.0)
+    asked = asks()
+    began = time.time()
+    ended = worker.run(asked)
+    first, *others = [said.get(item.out, []) for item in asked]
+    for item, told in zip(asked, (first, *others), strict=True):
+        cases = 3 * item.spec.sampling.samples
+        assert {far.total for far in told} <= {cases} and all(a != b for a, b in pairwise(told))
+        assert [far.done for far in told] == sorted(far.done for far in told)
+    assert {far.tokens for told in others for far in told} == {0}
+    assert len({far.done for told in others for far in told}) > 1
+    tokens = [far.tokens for far in first]
+    last = ended[-1][1]
+    assert isinstance(last, Done) and tokens == sorted(tokens) and tokens[-1] == last.cost["decoded_tokens"]
+    for _, done in ended:
+        assert isinstance(done, Done) and done.started is not None and began <= done.started <= time.time()
+
+
+def test_shards_say_how_far_their_share_is(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    far: dict[tuple[int, Path], HowFar] = {}
+    asked = asks()
+    monkeypatch.setattr(stage, "EVERY", 0.0)
+    monkeypatch.setattr(stage, "EVERY_STAGE", 0.0)
+    for number in range(2):
+
+        def tell(out: Path, number: int = number, **said: float) -> None:
+            far[number, out] = HowFar(**said)
+
+        monkeypatch.setattr(stage, "write_progress", tell)
+        done = list(decode.run_all(asked, Resources(shard=(number, 2))))
+        assert [item for item, end in done if isinstance(end, Done) and not end.summary] == asked
+    for item in asked:
+        shares = [far[number, item.out] for number in range(2) if (number, item.out) in far]
+        assert sum(share.total for share in shares) == 3 * item.spec.sampling.samples
+        assert all(share.done == share.total for share in shares)
+
+
+def test_stages_speak_seldom(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = asks()
+    assert all(isinstance(done, Done) for _, done in decode.run_all(asked, Resources()))
+    assert not [item for item in asked if (item.out / PROGRESS).exists()]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from s1sweep.analysis import report, results
+from s1sweep.cli import inspection
 from s1sweep.errors import SweepFailed
 from s1sweep.planning import Stage
 from s1sweep.runtime.backend import launch_here
@@ -16,6 +19,7 @@ from s1sweep.stages.resources import Request, Resources
 from s1sweep.store import Failure, Store
 from s1sweep.store.attempts import attempt_name
 from tests.noop_stage import KIND, stage
+from tests.test_analysis import fabricate
 
 
 def done(store: Store, *stages: Stage) -> list[StageOutcome]:
@@ -69,3 +73,22 @@ def test_stages_of_one_job_have_times_of_their_own(root: Path) -> None:
     starts = [record.provenance.started for record in records]
     assert starts[1] - starts[0] >= 0.19 and starts[2] - starts[1] >= 0.19
     assert len({record.attempt for record in records}) == 1
+
+
+def test_readers_show_a_failure_whole_and_rows_its_first_line(root: Path) -> None:
+    """Of a long message the end is what helps, and the remedy comes last of all."""
+    sweep = fabricate(root, "data=random", "task=tiny_calc", "task.limit=4", failing=["train-"])
+    store, (cell,) = sweep.store, results.cells(sweep)
+    stage = cell.stages["train"]
+    message = "CUDA out of memory. " + "Tried to allocate. " * 20 + "\nSee the second line"
+    log = f"stages/{stage}/a/log.txt"
+    store.mark_failed(stage, Failure(kind="out_of_memory", message=message, remedy="Take fewer rows", log=log))
+    for text in (inspection.status_text(inspection.status(sweep)), inspection.explain(store, stage)):
+        assert "See the second line. Take fewer rows." in text and f"log: {store.where(log)}" in text
+    (cell,) = results.cells(sweep)
+    assert cell.missing == f"train failed: {message}. Take fewer rows."
+    page = report.write(sweep).read_text()
+    (row,) = re.findall(r'<td class="why" colspan="7"><span class="missing">(.*?)</span>', page, re.DOTALL)
+    assert row.startswith("train failed: CUDA out of memory.") and len(row) == 200 and "\n" not in row
+    (shown,) = re.findall(r'<span class="message">(.*?)</span>', page, re.DOTALL)
+    assert "second line. Take fewer rows." in shown and store.where(log) in page

@@ -14,7 +14,8 @@ demo: setup ## run the quickstart sweep and write its page
 	.venv/bin/s1sweep run -m experiment=quickstart
 
 test: check ## what CI runs: style, types and every test but the long ones
-	.venv/bin/python -m pytest -m "not long"
+	@# Files side by side in two processes: each shares one engine, one Ray and one store among its tests.
+	.venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not long"
 
 test-long: setup ## chaos rounds and simulations
 	@# A file a process: Ray reads once in a process whether it talks with tokens.

@@ -17,7 +17,7 @@ from tests.helpers import ROOT, compose
 GOLDEN = json.loads((ROOT / "tests/golden/fields.json").read_text())
 
 
-def _classes(base: type) -> dict[str, type]:
+def classes(base: type) -> dict[str, type]:
     found = {**vars(control), **vars(data), **vars(specs)}
     return {n: c for n, c in found.items() if isinstance(c, type) and issubclass(c, base) and c is not base}
 
@@ -25,8 +25,8 @@ def _classes(base: type) -> dict[str, type]:
 def test_every_field_is_classified() -> None:
     """A new field fails here until someone has said which side it is on: part of a result, or where it runs."""
     now = {
-        "hashed": {name: hashed_fields(cls) for name, cls in _classes(Spec).items()},
-        "where": {name: sorted(cls.model_fields) for name, cls in _classes(Where).items()},
+        "hashed": {name: hashed_fields(cls) for name, cls in classes(Spec).items()},
+        "where": {name: sorted(cls.model_fields) for name, cls in classes(Where).items()},
     }
     assert now == GOLDEN
 

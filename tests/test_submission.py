@@ -8,15 +8,20 @@ from pathlib import Path
 import pytest
 
 from s1sweep.errors import UserError
-from s1sweep.planning import Plan
+from s1sweep.planning import Plan, Stage
 from s1sweep.policy import Capacity
 from s1sweep.queue import view
-from s1sweep.queue.code import freeze, thaw
+from s1sweep.queue.code import freeze, freeze_inputs, thaw
 from s1sweep.queue.service import Service
 from s1sweep.queue.submission import State, Submission, Submissions, new_id
 from s1sweep.runtime.backend import InProcessBackend
+from s1sweep.sources import held_out_digest, model_digest, pool_digest, tokenizer_digest
+from s1sweep.sources.tasks import task_content
+from s1sweep.spec import CurateStage, DecodeStage, DecontaminateSpec, LengthSpec, PoolStage, Spec
+from s1sweep.spec.base import Excluded, OnDisk
 from s1sweep.store import Store
 from tests.helpers import compose
+from tests.test_identity import classes
 
 COMMAND = ("-m", "data=random,diverse", "task=tiny_calc")
 
@@ -46,7 +51,7 @@ def test_what_was_submitted_comes_back(url: str) -> None:
     found = Submissions(Store(url)).get(asked.id)
     assert found == asked and list(found.stages) == list(asked.stages)
     assert queue.state(asked) == State()
-    queue.say(asked, State("running", 1.0, 3, ("train-a",), why={"train-b": "no GPU is free"}))
+    queue.write_state(asked, State("running", 1.0, 3, ("train-a",), why={"train-b": "no GPU is free"}))
     assert queue.state(asked) == State("running", 1.0, 3, ("train-a",), why={"train-b": "no GPU is free"})
 
 
@@ -118,3 +123,97 @@ def test_frozen_code_outlives_an_edit(root: Path, tmp_path: Path, monkeypatch: p
     assert (folder / "project/rule.py").read_text() == "x = 1\n"
     assert (folder / "s1sweep/api.py").read_bytes() == (Path(__file__).parent.parent / "s1sweep/api.py").read_bytes()
     assert (folder / "s1sweep/launchers/slurm.sh").exists()
+
+
+# --- what specs read -------------------------------------------------------------------------------------------------
+
+
+def frozen(root: Path, *specs: Spec) -> list[Spec]:
+    return [freeze_inputs(Store(root), Stage("x", "x", spec, {}, {})).spec for spec in specs]  # type: ignore[arg-type]
+
+
+def test_what_ships_is_not_taken_from_a_folder_or_file_of_its_name(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor is a column taken for a file: specs say which of their fields name one."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "testbed").mkdir()
+    (tmp_path / "testbed/model.safetensors").write_text("other weights")
+    (tmp_path / "src").mkdir()
+    for name in ("tiny_calc", "tiny_hard", "hub:owner"):
+        (tmp_path / name).write_text("{}")
+    (config,) = compose("method=rebase", "sampling=sampled", "parallel=weighted", "pool.columns.source=src")
+    plan = Plan()
+    ids = plan.add(config.cell, {}).stages
+    pool, decode = (plan.stages[ids[kind]].spec for kind in ("pool", "decode"))
+    assert isinstance(pool, PoolStage) and isinstance(decode, DecodeStage) and decode.scorer is not None
+    length = CurateStage(step=LengthSpec(kind="length", tokenizer="testbed", revision=None))
+    against = DecontaminateSpec(
+        kind="decontaminate", against=("tiny_calc", "tiny_hard", "hub:owner/name:test"), words=8, earlier_sources=False
+    )
+    given = (pool, decode, length, CurateStage(step=against))
+    assert list(frozen(root, *given)) == list(given)
+
+
+def test_what_is_read_is_the_same_bytes_by_its_full_name(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Small files by their copy, folders where they lie: elsewhere, and after an edit, they are what they were."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights/model.safetensors").write_text("weights")
+    (tmp_path / "weights/tokenizer.json").write_text("{}")
+    for name in ("rows.jsonl", "asked.jsonl", "held.jsonl"):
+        (tmp_path / name).write_text('{"id": "q1", "question": "calc 1 a+1", "answer": "2"}\n')
+    (config,) = compose("task=file", "task.path=asked.jsonl", "task.name=mine", "task.grader=math", "train=none")
+    model = config.cell.model.model_copy(update={"source": "weights"})
+    decode = DecodeStage(
+        **{name: getattr(config.cell, name) for name in ("task", "method", "extrapolation", "sampling")},
+        model=model,
+        scorer=config.cell.scorer.model_copy(update={"source": "./weights"}),
+    )
+    pool = PoolStage(pool=config.cell.pool.model_copy(update={"path": "rows.jsonl", "columns": {"source": "weights"}}))
+    length = CurateStage(step=LengthSpec(kind="length", tokenizer="weights", revision=None))
+    against = CurateStage(
+        step=DecontaminateSpec(
+            kind="decontaminate", against=("held.jsonl", "tiny_calc"), words=8, earlier_sources=False
+        )
+    )
+
+    def digests(pool: PoolStage, decode: DecodeStage, length: CurateStage, against: CurateStage) -> list[str]:
+        assert decode.scorer is not None and isinstance(length.step, LengthSpec)
+        assert isinstance(against.step, DecontaminateSpec)
+        return [
+            *(pool_digest(pool.pool), model_digest(decode.model), model_digest(decode.scorer)),
+            *(task_content(decode.task), tokenizer_digest(length.step), held_out_digest(against.step)),  # type: ignore[arg-type]
+        ]
+
+    before = digests(pool, decode, length, against)
+    found = frozen(root, pool, decode, length, against)
+    for name in ("rows.jsonl", "asked.jsonl", "held.jsonl"):
+        (tmp_path / name).write_text("edited")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert digests(*found) == before  # type: ignore[arg-type]
+    assert found[0].pool.columns == {"source": "weights"}  # type: ignore[attr-defined]
+    assert found[1].model.source == str(tmp_path / "weights")  # type: ignore[attr-defined]
+
+
+def test_every_field_that_may_name_a_file_says_so() -> None:
+    """A path is never hashed, so it is among the fields that identity leaves out: each of them is decided here."""
+    marked = {
+        f"{cls.__name__}.{name}": any(isinstance(mark, OnDisk) for mark in field.metadata)
+        for cls in classes(Spec).values()
+        for name, field in cls.model_fields.items()
+        if any(isinstance(mark, Excluded) for mark in field.metadata) and field.annotation not in (int, float)
+    }
+    assert {name for name, file in marked.items() if file} == {
+        *("PoolSpec.path", "DataSpec.path", "TaskSpec.path", "TaskSpec.include_path", "DecontaminateSpec.against"),
+        *("ModelSpec.source", "ScorerSpec.source", "LengthSpec.tokenizer"),
+    }
+    assert {name for name, file in marked.items() if not file} == {
+        *(f"{kind}Spec.name" for kind in ("Model", "Scorer", "Pool")),
+        *(f"{kind}Spec.{part}" for kind in ("Pool", "Task") for part in ("hub", "subset", "split", "revision")),
+        *("PoolSpec.rows", "PoolSpec.mean_trace_tokens", "TaskSpec.size", "TaskSpec.digest", "TaskSpec.lm_eval"),
+        *("LengthSpec.revision", "ServerDomainsSpec.url", "ServerDomainsSpec.key_env"),
+    }

@@ -15,18 +15,20 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 
 import s1sweep
 from s1sweep.identity import file_sha256
 from s1sweep.planning import Stage
+from s1sweep.spec import Spec
+from s1sweep.spec.base import OnDisk
 from s1sweep.store import Store, code_version
 
-PLACES = ("path", "source", "tokenizer", "against")  # fields of specs that may name a file or folder
 SMALL = 64 << 20  # bytes; larger files stay where they are
 LEFT_OUT = {"__pycache__", ".git", "tests"}
 PACKAGES = ("s1sweep", "hydra_plugins")
+S = TypeVar("S", bound=Spec)
 
 
 def freeze(store: Store, extra: Path | None = None) -> str:
@@ -66,25 +68,38 @@ def place(store: Store, name: str) -> str:
 def freeze_inputs(store: Store, stage: Stage) -> Stage:
     """The stage with what it reads named in full: small files by their copy in the store, others where they lie.
 
-    Under a URL nothing is copied: a path must lie where the workers see it. No id changes, since no path is hashed.
+    The types of fields say which of them name files (`OnDisk`). Under a URL nothing is copied: a path must lie where
+    the workers see it. No id changes, since no path is hashed.
     """
-    said = stage.spec.model_dump(mode="json")
-    named = _named(store, said, False)
-    return stage if named == said else replace(stage, spec=type(stage.spec).model_validate(named))
+    spec = _with_inputs(store, stage.spec)
+    return stage if spec is stage.spec else replace(stage, spec=spec)
 
 
-def _named(store: Store, value: Any, place: bool) -> Any:
-    if isinstance(value, dict):
-        return {name: _named(store, part, name in PLACES) for name, part in value.items()}
-    if isinstance(value, list):
-        return [_named(store, part, place) for part in value]
-    if not place or not isinstance(value, str) or not (found := Path(value).expanduser()).exists():
-        return value
+def _with_inputs(store: Store, spec: S) -> S:
+    changed = {}
+    for name, field in type(spec).model_fields.items():
+        given: Any = getattr(spec, name)
+        mark = next((mark for mark in field.metadata if isinstance(mark, OnDisk)), None)
+        found = given
+        if isinstance(given, Spec):
+            found = _with_inputs(store, given)
+        elif mark is not None and given is not None:
+            found = _kept(store, given, mark) if isinstance(given, str) else tuple(_kept(store, g, mark) for g in given)
+        if found != given:
+            changed[name] = found
+    return spec.model_copy(update=changed) if changed else spec
+
+
+def _kept(store: Store, name: str, mark: OnDisk) -> str:
+    """A file or folder by where workers find it; what is none, as it is."""
+    found = Path(name).expanduser()
+    if name in mark.packaged or not (found.is_dir() if mark.folder else found.exists()):
+        return name
     if found.is_dir() or found.stat().st_size > SMALL or "://" in store.url:
         return str(found.absolute())
-    name = f"code/inputs/{file_sha256(found)[:16]}/{found.name}"
-    store.files.create(name, found.read_bytes())
-    return str(store.files.local / name)
+    kept = f"code/inputs/{file_sha256(found)[:16]}/{found.name}"
+    store.files.create(kept, found.read_bytes())
+    return str(store.files.local / kept)
 
 
 def _files(folder: Path) -> Iterator[tuple[str, Path]]:

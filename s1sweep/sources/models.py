@@ -12,6 +12,7 @@ from s1sweep.errors import UserError
 from s1sweep.identity import tree_sha256
 from s1sweep.sources.hub import UNPINNED
 from s1sweep.spec import LengthSpec, ModelSpec, ScorerSpec
+from s1sweep.spec.base import TESTBED
 
 TOKENIZER = ("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "*.model")
 WEIGHTS = ("*.safetensors", "*.json", "*.txt", "*.jinja", "*.model")
@@ -19,7 +20,7 @@ WEIGHTS = ("*.safetensors", "*.json", "*.txt", "*.jinja", "*.model")
 
 def tokenizer_path(spec: LengthSpec) -> str:
     """A local directory, or the hub id."""
-    if spec.tokenizer == "testbed":
+    if spec.tokenizer == TESTBED:
         return str(testbed.BASE)
     path = Path(spec.tokenizer).expanduser()
     if path.is_dir():
@@ -41,7 +42,7 @@ def tokenizer_digest(spec: LengthSpec) -> str:
 def model_path(model: ModelSpec | ScorerSpec, group: str | None = None) -> str:
     """A local directory, or the hub id. Raises UserError, naming the field in its `group`, if it is neither."""
     group = group or _group(model)
-    if model.source == "testbed":
+    if model.source == TESTBED:
         return str(testbed.PRM if isinstance(model, ScorerSpec) else testbed.BASE)
     if Path(model.source).expanduser().is_dir():
         return str(Path(model.source).expanduser().absolute())

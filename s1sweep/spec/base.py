@@ -22,6 +22,17 @@ class Neutral:
     value: Any
 
 
+@dataclass(frozen=True)
+class OnDisk:
+    """Field annotation: each text in it is a file or folder of the user's, so a submission has to bring it along.
+
+    Not so a name that ships with the package (`packaged`); where `folder`, what is no folder here is the hub's.
+    """
+
+    packaged: tuple[str, ...] = ()
+    folder: bool = False
+
+
 class Spec(BaseModel):
     """What defines a result."""
 
@@ -34,5 +45,6 @@ class Where(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), hide_input_in_errors=True)
 
 
-Location = Annotated[str | None, Excluded("the content's sha256 is an input of the stage instead")]
+Location = Annotated[str | None, Excluded("the content's sha256 is an input of the stage instead"), OnDisk()]
+TESTBED = "testbed"  # the source of the model, of the scorer and of the tokenizer that ship
 Name = Annotated[str, Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$")]

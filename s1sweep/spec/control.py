@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from s1sweep.spec.base import Excluded, Name, Neutral, Spec
+from s1sweep.spec.model import Weights
 
 
 class ExtrapolationSpec(Spec):
@@ -217,7 +218,7 @@ class ScorerSpec(Spec):
     """
 
     name: Annotated[Name, Excluded("a label; the weights' sha256 or the pinned revision is hashed")]
-    source: Annotated[str, Excluded("the weights' sha256 or the pinned revision is an input of the stage instead")]
+    source: Weights
     revision: str | None
     parameters: Annotated[float, Excluded("only used for estimates"), Field(gt=0)]
     prompt: Annotated[str, Field(min_length=1)]

@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from s1sweep.spec.base import Excluded, Location, Name, Neutral, Spec
+from s1sweep import testbed
+from s1sweep.spec.base import TESTBED, Excluded, Location, Name, Neutral, OnDisk, Spec
 from s1sweep.spec.control import MethodSpec
 from s1sweep.spec.model import ModelSpec, SamplingSpec
 
@@ -76,7 +77,9 @@ class DecontaminateSpec(Spec):
     """
 
     kind: Literal["decontaminate"]
-    against: Annotated[tuple[str, ...], Excluded("the contents' digests are hashed instead")]
+    against: Annotated[
+        tuple[str, ...], Excluded("the contents' digests are hashed instead"), OnDisk(packaged=testbed.TASKS)
+    ]
     words: Annotated[int, Field(ge=1)]
     earlier_sources: bool
 
@@ -85,7 +88,11 @@ class LengthSpec(Spec):
     """Count `trace_tokens` anew. `tokenizer` is `testbed`, a directory, or a hub id with its `revision`."""
 
     kind: Literal["length"]
-    tokenizer: Annotated[str, Excluded("the files' sha256 or the pinned revision is hashed instead")]
+    tokenizer: Annotated[
+        str,
+        Excluded("the files' sha256 or the pinned revision is hashed instead"),
+        OnDisk(packaged=(TESTBED,), folder=True),
+    ]
     revision: HubPart
 
 

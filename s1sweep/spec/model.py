@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from s1sweep.spec.base import Excluded, Name, Neutral, Spec
+from s1sweep.spec.base import TESTBED, Excluded, Name, Neutral, OnDisk, Spec
 
 
 class DelimiterSpec(Spec):
@@ -21,11 +21,18 @@ class DelimiterSpec(Spec):
     answer_stop: tuple[str | int, ...]
 
 
+Weights = Annotated[
+    str,
+    Excluded("the weights' sha256 or the pinned revision is an input of the stage instead"),
+    OnDisk(packaged=(TESTBED,), folder=True),
+]
+
+
 class ModelSpec(Spec):
     """A base model. `source` is `testbed`, a local directory, or a hub id (which then needs a pinned `revision`)."""
 
     name: Annotated[Name, Excluded("a label; the weights' sha256 or the pinned revision is hashed")]
-    source: Annotated[str, Excluded("the weights' sha256 or the pinned revision is an input of the stage instead")]
+    source: Weights
     revision: str | None
     parameters: Annotated[float, Excluded("only used for estimates"), Field(gt=0)]
     delimiters: DelimiterSpec

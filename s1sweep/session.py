@@ -88,7 +88,7 @@ class Session:
     def __call__(self, configs: Sequence[CellConfig]) -> list[CellReturn]:
         """Plan a batch, and run it unless only a plan is wanted."""
         for config in configs:
-            self._agree(config)
+            self._check_agreement(config)
             _check_training(config)
         if not self.plan.cells:
             self.plan.known = KnownIds.of(self.store)
@@ -98,8 +98,8 @@ class Session:
         if not self.run:
             return [CellReturn(None, None, cell) for cell in cells]
         self.check()
-        self._served()
-        self._keys()
+        self._refuse_training_on_endpoint()
+        self._check_keys()
         self._open()
         self.sweep.add(cell.as_json() for cell in cells)
         self._execute()
@@ -140,7 +140,7 @@ class Session:
 
     # --- running
 
-    def _agree(self, config: CellConfig) -> None:
+    def _check_agreement(self, config: CellConfig) -> None:
         """One session has one placement, one tracker and one sweep."""
         first = self.config = self.config or config
         for name in ("name", "notes", "tags", "claims", "placement", "tracking"):
@@ -185,7 +185,7 @@ class Session:
                     "Lower placement.threads or placement.train_workers."
                 )
 
-    def _served(self) -> None:
+    def _refuse_training_on_endpoint(self) -> None:
         """Refuse to train where a server decodes: it has the weights that it was started with, and no others."""
         if self.placement.endpoint is None:
             return
@@ -196,7 +196,7 @@ class Session:
                 f"grid would make others ({training[0]}, ...). Give train=none, or another placement."
             )
 
-    def _keys(self) -> None:
+    def _check_keys(self) -> None:
         """Refuse to start without the keys of servers that will be asked from this machine."""
         if self.placement.ray_address is not None:
             return

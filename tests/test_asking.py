@@ -27,7 +27,7 @@ from s1sweep.planning.axes import axes_of
 from s1sweep.planning.pins import unpinned
 from s1sweep.servers import Server
 from s1sweep.sources.raw import read_jsonl
-from s1sweep.sources.tasks import asked
+from s1sweep.sources.tasks import questions_of_stage
 from s1sweep.spec import CurateStage, CurationStep, RowsSpec, ServerDomainsSpec
 from s1sweep.spec.data import DomainsSpec, TracesSpec
 from s1sweep.stages.resources import Resources
@@ -106,7 +106,9 @@ def test_which_rows_are_asked(tmp_path: Path) -> None:
     rows = [row(0), row(1, thinking=" "), row(2, solution=None), row(3, solution="a\nb", thinking="")]
     inputs = {"rows": folder(tmp_path / "rows", ROWS, rows)}
     found = {
-        which: [(q.id, q.answer) for q in asked(RowsSpec(rows=which, prompt="{question}", grader=None), inputs)]  # type: ignore[arg-type]
+        which: [
+            (q.id, q.answer) for q in questions_of_stage(RowsSpec(rows=which, prompt="{question}", grader=None), inputs)
+        ]  # type: ignore[arg-type]
         for which in ("all", "untraced", "gradable")
     }
     assert found == {

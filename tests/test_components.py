@@ -34,7 +34,7 @@ DECODE = (
 TRAIN = ("sft", "rank", "recipe", "encode", "format")
 COMPONENTS: dict[str, tuple[int | list[int], list[str]]] = {
     "pool": (ingest.VERSION, ["s1sweep/data/ingest.py", "s1sweep/data/pool.py", "s1sweep/sources/raw.py"]),
-    "curate": (curate.VERSION, ["s1sweep/data/curate.py", "s1sweep/data/curation/said.py"]),
+    "curate": (curate.VERSION, ["s1sweep/data/curate.py", "s1sweep/data/curation/replies.py"]),
     **{
         f"step.{name}": (
             step.VERSION,

@@ -260,7 +260,8 @@ def test_what_went_with_a_killed_service_is_told(root: Path) -> None:
     mine = enqueue(root, "mine", *gpu_stages("long", 1, 600.0), user="ann", gang=2)
     killed = Served(root, "placement.cpus=2")
     killed.until(lambda: state(root, mine).running)
-    killed.until(lambda: sum(used for used, _ in (Submissions(Store(root)).last_word() or {})["held"].values()) > 4)
+    queue = Submissions(Store(root))
+    killed.until(lambda: sum(used for used, _ in (queue.last_heartbeat() or {})["held"].values()) > 4)
     killed.kill()
     again = Served(root, "placement.cpus=2")
     try:

@@ -5,20 +5,25 @@ token.
 from __future__ import annotations
 
 import json
+from contextlib import closing, nullcontext
+from dataclasses import replace
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from s1sweep import testbed
-from s1sweep.decoding.decode import segments
+from s1sweep.decoding.decode import run_all, segments
 from s1sweep.decoding.readout import READOUTS
 from s1sweep.decoding.serve import serve
 from s1sweep.decoding.session import decode_session
 from s1sweep.sources.tasks import questions
 from s1sweep.spec import CellConfig, DecodeStage
-from s1sweep.stages.contract import Item
+from s1sweep.stages.contract import Done, Item
 from s1sweep.stages.resources import Resources
 from tests import naive
+from tests.faults import Faults, fill_disk, no_space
 from tests.helpers import compose
 
 pytestmark = pytest.mark.slow
@@ -35,11 +40,15 @@ GRID = [
 ]
 
 
-@pytest.fixture(scope="module")
+HERE = Resources(kv_cache_mb=128)
+
+
+@pytest.fixture
 def engine():
+    """The process's own, started once: another one only after a test that breaks it."""
     from s1sweep.decoding.engines.vllm import warm_engine
 
-    return warm_engine(compose("train=none")[0].cell.model, str(testbed.BASE), Resources(kv_cache_mb=128))
+    return warm_engine(compose("train=none")[0].cell.model, str(testbed.BASE), HERE)
 
 
 @pytest.fixture(scope="module")
@@ -177,6 +186,94 @@ def test_other_weights_in_a_warm_engine(engine, chat, tmp_path: Path, group: str
         expected = naive.harness(model, question.question, 40, 0, "", c.method.max_answer_tokens)
         assert row["thinking_ids"] == expected["thinking"], question.id
         assert row["answer_ids"] == expected["answer"], question.id
+
+
+def job(out: Path) -> list[Item]:
+    """Stages as a worker gets them: greedy and sampled, with ends that are ignored."""
+    common = ["train=none", "task=tiny_hard", f"task.limit={QUESTIONS}", "method.max_thinking_tokens=40,150"]
+    cells = [*compose(*common, "extrapolation=none,wait"), *compose(*common, "sampling=sampled")]
+    found = []
+    for i, c in enumerate(config.cell for config in cells):
+        (out / str(i)).mkdir(parents=True)
+        spec = DecodeStage(
+            model=c.model, task=c.task, method=c.method, extrapolation=c.extrapolation, sampling=c.sampling
+        )
+        found.append(Item(spec, {}, out / str(i)))
+    return found
+
+
+def tokens(asked: list[Item]) -> list[bytes]:
+    """The readouts of stages, run as a worker runs them."""
+    assert all(isinstance(done, Done) for _, done in run_all(asked, HERE))
+    return [(item.out / READOUTS).read_bytes() for item in asked]
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
+    return tokens(job(tmp_path_factory.mktemp("alone")))
+
+
+def unfinished(engine) -> int:
+    llm = engine._llm.llm_engine
+    return llm.get_num_unfinished_requests() + llm.engine_core.engine_core.scheduler.get_num_unfinished_requests()
+
+
+@pytest.mark.timeout(100)
+@pytest.mark.parametrize("at", [1, 3, 6])
+def test_the_engine_of_a_session_that_is_left(engine, alone: list[bytes], tmp_path: Path, at: int) -> None:
+    """The same engine serves the next one, as if nothing had been."""
+    with closing(run_all(job(tmp_path / "left"), HERE)) as stages:
+        for _ in range(at):
+            next(stages)
+        assert at == 6 or unfinished(engine)
+    assert engine.idle and not unfinished(engine)
+    assert tokens(job(tmp_path / "next")) == alone
+    assert engine.idle
+
+
+@pytest.mark.timeout(100)
+@pytest.mark.parametrize("at", [1, 9, 23])
+def test_the_engine_of_a_session_whose_disk_is_full(
+    engine, alone: list[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    faults = Faults(no_space, at, lasting=True)
+    with monkeypatch.context() as full:
+        asked = job(tmp_path / "full")
+        fill_disk(full, lambda: faults)
+        assert [done for _, done in run_all(asked, HERE) if isinstance(done, OSError)]
+    assert engine.idle and not unfinished(engine)
+    assert tokens(job(tmp_path / "next")) == alone
+    assert engine.idle
+
+
+@pytest.mark.timeout(100)
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_the_engine_of_a_session_that_fails_within_a_step(
+    engine, alone: list[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
+    """It is closed, and the next session starts another."""
+    llm, steps = engine._llm.llm_engine, count()
+    step = llm.step
+
+    def failing() -> Any:
+        made = step()
+        if next(steps) == 20:
+            raise error("in the middle of a step")
+        return made
+
+    monkeypatch.setattr(llm, "step", failing)
+    expected = pytest.raises(KeyboardInterrupt) if error is KeyboardInterrupt else nullcontext()
+    with expected:
+        assert not any(isinstance(done, Done) for _, done in run_all(job(tmp_path / "failed"), HERE))
+    assert not engine.idle
+    assert tokens(job(tmp_path / "next")) == alone
+
+
+def test_weights_that_cannot_be_loaded(engine, alone: list[bytes], tmp_path: Path) -> None:
+    asked = [replace(item, inputs={"checkpoint": tmp_path}) for item in job(tmp_path / "other")]
+    assert not any(isinstance(done, Done) for _, done in run_all(asked, HERE))
+    assert not engine.idle
+    assert tokens(job(tmp_path / "next")) == alone
 
 
 def test_stop_must_be_one_token(chat) -> None:

@@ -30,7 +30,7 @@ def submit(overrides: Sequence[str], level: int, retry_failed: bool, as_json: bo
     The plan, the code and small input files are frozen; `s1sweep serve` runs them on the cluster.
     """
     from s1sweep.compose import multirun
-    from s1sweep.queue.enter import enter
+    from s1sweep.queue.submit import submit_plan
     from s1sweep.session import Session
 
     with Session(command=tuple(overrides), run=False) as session:
@@ -44,7 +44,7 @@ def submit(overrides: Sequence[str], level: int, retry_failed: bool, as_json: bo
             )
         session.check()
         config, took = session.config, session.expected()
-        found = enter(session.sweep, session.plan, config, tuple(overrides), level, retry_failed, took)
+        found = submit_plan(session.sweep, session.plan, config, tuple(overrides), level, retry_failed, took)
         found["notes"] += session.remarks()
     if as_json:
         click.echo(json.dumps(found, indent=1))

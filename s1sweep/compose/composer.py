@@ -69,7 +69,7 @@ class Part:
     reads: frozenset[str]
 
 
-class _TheLongWay(Exception):
+class _NeedsHydra(Exception):
     """A cell that is not made of parts."""
 
 
@@ -84,7 +84,7 @@ class Composer:
         self._hydra = self._parser.parse_overrides(list(master.hydra.overrides.hydra))
         self._repository = _Repository(loader.repository)
         loader._process_config_searchpath(self._name, self._hydra, self._repository)
-        self._wide: set[str] = set()  # top-level keys whose choices reach beyond them
+        self._spanning: set[str] = set()  # top-level keys whose choices reach beyond them
         self._lines: dict[str, OverrideLine] = {}
         self._bases: dict[Texts, tuple[DictConfig, dict[str, str]]] = {}
         self._frames: dict[tuple[str, Texts], Frame | None] = {}
@@ -97,7 +97,7 @@ class Composer:
         lines = [self._lines.get(text) or self._line(text) for text in overrides]
         try:
             return self._from_parts(lines)
-        except (_TheLongWay, HydraException, OmegaConfBaseException, ValidationError):
+        except (_NeedsHydra, HydraException, OmegaConfBaseException, ValidationError):
             return self._whole(lines)
 
     def _line(self, text: str) -> OverrideLine:
@@ -136,22 +136,22 @@ class Composer:
         values: dict[str, list[str]] = {}
         for line in lines:
             (groups if line.group else values).setdefault(line.top, []).append(line.text)
-        wide = tuple(line.text for line in lines if line.group and line.top in self._wide)
-        own = {top: tuple(texts) for top, texts in groups.items() if top not in self._wide}
+        spanning = tuple(line.text for line in lines if line.group and line.top in self._spanning)
+        own = {top: tuple(texts) for top, texts in groups.items() if top not in self._spanning}
         for top, texts in own.items():
-            if self._frame(top, texts, wide) is None:
-                self._wide.add(top)
+            if self._frame(top, texts, spanning) is None:
+                self._spanning.add(top)
                 return self._from_parts(lines)
-        if not values.keys() <= set(_PARTS) or not self._whole_frame(wide).known:
-            raise _TheLongWay
-        signatures = {top: (wide, own.get(top, ()), tuple(values.get(top, ()))) for top in _PARTS}
+        if not values.keys() <= set(_PARTS) or not self._whole_frame(spanning).known:
+            raise _NeedsHydra
+        signatures = {top: (spanning, own.get(top, ()), tuple(values.get(top, ()))) for top in _PARTS}
         made = {top: self._part_made(top, signatures) for top in _NEEDED}
         # Each part was validated by itself.
         return CellConfig.model_construct(
             _CONFIG_FIELDS,
             cell=CellSpec.model_construct(_CELL_FIELDS, **{group: made[group] for group in CELL_GROUPS}),
             **{name: made[name] for name in OTHER},
-            choices=self._chosen(wide, own),
+            choices=self._chosen(spanning, own),
             overrides=tuple([line.text for line in lines]),
         )
 
@@ -173,7 +173,7 @@ class Composer:
         while todo:
             name = todo.pop()
             if name not in signatures:
-                raise _TheLongWay
+                raise _NeedsHydra
             found.add(name)
             todo |= self._part(name, signatures[name]).reads - found
         return sorted(found)
@@ -181,8 +181,8 @@ class Composer:
     def _part(self, top: str, signature: Signature) -> Part:
         key = top, signature
         if key not in self._parts:
-            wide, own, values = signature
-            frame = self._frame(top, own, wide) if own else self._whole_frame(wide)
+            spanning, own, values = signature
+            frame = self._frame(top, own, spanning) if own else self._whole_frame(spanning)
             assert frame is not None, "a key whose choices reach beyond it has none of its own"
             config = OmegaConf.create({})
             node = frame.config._get_node(top)
@@ -192,19 +192,19 @@ class Composer:
             ConfigLoaderImpl._apply_overrides_to_config([self._lines[text].override for text in values], config)
             plain = OmegaConf.to_container(config, resolve=False)
             if not isinstance(plain, dict) or set(plain) != {top}:
-                raise _TheLongWay
+                raise _NeedsHydra
             self._parts[key] = Part(plain[top], frozenset(_names(plain[top])) - {top})
         return self._parts[key]
 
     # --- choices
 
-    def _frame(self, top: str, texts: Texts, wide: Texts) -> Frame | None:
+    def _frame(self, top: str, texts: Texts, spanning: Texts) -> Frame | None:
         """The composition with one key's choices; None where they reach beyond it."""
-        key = top, (*wide, *texts)
+        key = top, (*spanning, *texts)
         if key not in self._frames:
-            base = self._whole_frame(wide)
+            base = self._whole_frame(spanning)
             try:
-                found = self._defaults((*wide, *texts))
+                found = self._defaults((*spanning, *texts))
             except HydraException:  # perhaps it goes with other choices only
                 self._frames[key] = None
                 return None
@@ -214,7 +214,7 @@ class Composer:
             beyond = [d for d in defaults if not _within(d, top)]
             if (
                 not base.apart
-                or not self._apart(defaults)
+                or not self._separable(defaults)
                 or beyond != [d for d in base.defaults if not _within(d, top)]
                 or any(_top(k.partition("@")[2] or k, "/") != top for k in changed)
             ):
@@ -225,16 +225,16 @@ class Composer:
             self._frames[key] = Frame(config, choices, defaults, True)
         return self._frames[key]
 
-    def _whole_frame(self, wide: Texts) -> Frame:
-        key = "", wide
+    def _whole_frame(self, spanning: Texts) -> Frame:
+        key = "", spanning
         if key not in self._frames:
-            found = self._defaults(wide)
+            found = self._defaults(spanning)
             defaults = [d for d in found.defaults if not _of_hydra(d)]
             config = self._loader._compose_config_from_defaults_list(defaults=defaults, repo=self._repository)
             config.pop("hydra", None)
             choices = _shown(found.overrides.known_choices)
             known = KNOWN.issuperset(map(str, config))
-            self._frames[key] = Frame(config, choices, defaults, self._apart(defaults), known)
+            self._frames[key] = Frame(config, choices, defaults, self._separable(defaults), known)
         frame = self._frames[key]
         assert frame is not None
         return frame
@@ -248,20 +248,20 @@ class Composer:
             skip_missing=False,
         )
 
-    def _apart(self, defaults: Sequence[ResultDefault]) -> bool:
+    def _separable(self, defaults: Sequence[ResultDefault]) -> bool:
         """Whether no default is named by the choice of another group."""
         loaded = [self._repository.loaded(str(d.config_path)) for d in defaults]
         given = [default for found in loaded if found for default in found.defaults_list or ()]
         return not any("${" in str(d.path if isinstance(d, ConfigDefault) else vars(d).get("value")) for d in given)
 
-    def _chosen(self, wide: Texts, own: Mapping[str, Texts]) -> dict[str, str]:
+    def _chosen(self, spanning: Texts, own: Mapping[str, Texts]) -> dict[str, str]:
         """The choice of every group. Shared between cells: not to be changed."""
-        key = (*wide, "", *(text for texts in own.values() for text in texts))
+        key = (*spanning, "", *(text for texts in own.values() for text in texts))
         if key not in self._choices:
-            base = self._whole_frame(wide).choices
+            base = self._whole_frame(spanning).choices
             choices = dict(base)
             for top, texts in own.items():
-                frame = self._frame(top, texts, wide)
+                frame = self._frame(top, texts, spanning)
                 assert frame is not None
                 for name in base.keys() - frame.choices.keys():
                     choices.pop(name, None)
@@ -333,7 +333,7 @@ def _open(plain: Any) -> bool:
 
 
 def _names(plain: Any) -> Iterator[str]:
-    """The top-level keys that a part's interpolations name; _TheLongWay where they cannot be told."""
+    """The top-level keys that a part's interpolations name; _NeedsHydra where they cannot be told."""
     for text, depth in _strings(plain):
         for match in _INTERPOLATION.finditer(text):
             name, after = match[1].strip(), match[2]
@@ -341,7 +341,7 @@ def _names(plain: Any) -> Iterator[str]:
                 continue  # the same in every cell; interpolations within its arguments are found by themselves
             dots = len(name) - len(name.lstrip("."))
             if after == ":" or not name or dots >= depth or (after == "$" and not re.search(r"[.\[]", name[dots:])):
-                raise _TheLongWay
+                raise _NeedsHydra
             if not dots:
                 yield _top(name)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from s1sweep.data.curation import ASKING, STEPS
-from s1sweep.data.curation.said import Said
+from s1sweep.data.curation.replies import Said
 from s1sweep.spec import CurateStage, CurationStep
 from s1sweep.spec.data import DifficultySpec
 from s1sweep.stages.resources import Resources

@@ -19,7 +19,7 @@ LARGEST = 64 << 20  # bytes of a pool that is still read while planning
 PACKED = 4  # times that a compressed file is smaller than its rows
 
 
-def tried(pool: PoolSpec, steps: Sequence[CurationStep], key: str) -> list[Entry] | None:
+def rows_after_steps(pool: PoolSpec, steps: Sequence[CurationStep], key: str) -> list[Entry] | None:
     """Entries of the rows that the steps leave; None where finding them costs more than a plan may.
 
     `key` is equal for equal content and steps: each is read once per process.

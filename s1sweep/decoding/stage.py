@@ -16,7 +16,7 @@ from s1sweep.decoding.chat import question_text
 from s1sweep.decoding.readout import ENDINGS, READOUTS
 from s1sweep.decoding.rows import TOKENS, Rows
 from s1sweep.decoding.trace import Tally
-from s1sweep.sources.tasks import asked
+from s1sweep.sources.tasks import questions_of_stage
 from s1sweep.spec import DecodeStage
 from s1sweep.stages.contract import Done, Item
 from s1sweep.store import write_progress
@@ -37,7 +37,7 @@ class Stage:
         self.item = item
         self.spec: DecodeStage = item.spec
         self.scorer = scorer
-        self.asked = asked(self.spec.task, item.inputs)
+        self.asked = questions_of_stage(self.spec.task, item.inputs)
         self.longest_prompt = 0
         if getattr(self.spec.method, "max_thinking_tokens", None) == "auto_harness":
             prompts = (chat.prompt(question_text(question, self.spec.task)) for question in self.asked)

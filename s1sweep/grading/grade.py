@@ -18,7 +18,7 @@ from s1sweep.decoding.readout import ENDINGS, READOUTS
 from s1sweep.decoding.rows import TOKENS as READOUT_TOKENS
 from s1sweep.grading.parallel import Voter, decide
 from s1sweep.sources.raw import read_lines
-from s1sweep.sources.tasks import asked
+from s1sweep.sources.tasks import questions_of_stage
 from s1sweep.spec import GradeStage, ParallelSpec
 
 VERSION = 3
@@ -34,7 +34,7 @@ def run(spec: GradeStage, inputs: Mapping[str, Path], out: Path, **_: Any) -> di
     """Write one grade for each answer, in the readouts' order; `readout` is the line of the one that stands for it."""
     assert spec.task.grader is not None, "the plan refuses tasks without a grader"
     grader = GRADERS[spec.task.grader]
-    gold = {q.id: q.answer for q in asked(spec.task, inputs)}
+    gold = {q.id: q.answer for q in questions_of_stage(spec.task, inputs)}
     sums: Counter[str] = Counter()
     verdicts: Counter[str] = Counter(dict.fromkeys(VERDICTS, 0))
     endings: Counter[str] = Counter()

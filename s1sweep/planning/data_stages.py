@@ -51,9 +51,9 @@ def chain(graph: Graph, pool: PoolSpec, curation: CurationSpec, given: DataSpec)
     for i, step in enumerate(steps):
         said: dict[str, str] = {}
         if asks(step):
-            rows = trial.tried(pool, steps[:i], before)
+            rows = trial.rows_after_steps(pool, steps[:i], before)
             if left is None or rows is not None:
-                found = rows if rows is not None else trial.tried(pool, [], ids["pool"])
+                found = rows if rows is not None else trial.rows_after_steps(pool, [], ids["pool"])
                 left = None if found is None else len(found)
             said = _ask(graph, step, before, ids)
             traced = sum(row.traced for row in rows or ()) if step.kind == "traces" else 0
@@ -69,7 +69,7 @@ def chain(graph: Graph, pool: PoolSpec, curation: CurationSpec, given: DataSpec)
         {"select": select.VERSION, f"rule.{rule.name}": rule.version, "rules": rules.VERSION},
     )
     if ids["select"] not in graph.subsets:
-        rows = trial.tried(pool, steps, before)
+        rows = trial.rows_after_steps(pool, steps, before)
         if rows is not None:
             graph.subsets[ids["select"]] = select.select(rows, data)
     return ids

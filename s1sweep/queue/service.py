@@ -59,7 +59,8 @@ class Service:
         self._due: dict[str, float] = {}
         self._tokens = (time.monotonic(), 0.0, 0.0)  # when, how many, how many a second
         # What a service that was killed held at its last beat: its jobs went with it.
-        self._fell: dict[str, list[float]] = (self._queue.last_word(self._cluster) or {}).get("held", {})
+        last = self._queue.last_heartbeat(self._cluster) or {}
+        self._held_by_dead_service: dict[str, list[float]] = last.get("held", {})
 
     def run(self, once: bool = False, stop: Callable[[], bool] = lambda: False) -> None:
         """Until `stop` says so; with `once`, until the queue is empty."""
@@ -78,24 +79,24 @@ class Service:
 
     def _round(self) -> bool:
         """Take orders, run a step, say how things are. False if there is nothing left to do."""
-        if self._time("poll", POLL):
+        if self._is_due("poll", POLL):
             self._poll()
         self._scheduler.step(0.5)
         for name in list(self._active):
             if self._scheduler.progress(name).over:
                 self._finish(name)
-        if self._time("beat", BEAT):
-            self._beat()
+        if self._is_due("beat", BEAT):
+            self._heartbeat()
             for name in self._active:
-                self._tell(name)
-        if self._time("usage", USAGE):
-            self._queue.keep_usage(self._scheduler.usage(), self._cluster)
+                self._write_state(name)
+        if self._is_due("usage", USAGE):
+            self._queue.write_usage(self._scheduler.usage(), self._cluster)
         self._mirrored()
         if not self._active:
             self._poll()
         return bool(self._active or self._mirrors)
 
-    def _time(self, what: str, every: float) -> bool:
+    def _is_due(self, what: str, every: float) -> bool:
         due = time.monotonic() >= self._due.get(what, 0.0)
         if due:
             self._due[what] = time.monotonic() + every
@@ -106,11 +107,11 @@ class Service:
     def _poll(self) -> None:
         for name in self._queue.ids():
             if name in self._active:
-                self._obey(self._active[name], self._queue.standing(self._active[name]))
+                self._apply_orders(self._active[name], self._queue.standing(self._active[name]))
             elif name not in self._over:
-                self._meet(name)
+                self._take_up(name)
 
-    def _meet(self, name: str) -> None:
+    def _take_up(self, name: str) -> None:
         """Take up a submission that is new to this service."""
         try:
             submission = self._queue.get(name)
@@ -151,13 +152,13 @@ class Service:
         )
         self._scheduler.add(work)
         self._active[submission.id], self._standing[submission.id] = submission, standing
-        used, lost = self._fell.pop(submission.id, (0.0, 0.0))
+        used, lost = self._held_by_dead_service.pop(submission.id, (0.0, 0.0))
         used, lost = state.gpu_seconds + used, state.lost_seconds + lost
         self._before[submission.id] = replace(state, gpu_seconds=used, lost_seconds=lost)
         self._say(f"{submission.id}: {len(stages)} of {len(submission.stages)} stages to run, for {submission.user}")
-        self._tell(submission.id)
+        self._write_state(submission.id)
 
-    def _obey(self, submission: Submission, standing: Standing) -> None:
+    def _apply_orders(self, submission: Submission, standing: Standing) -> None:
         before = self._standing[submission.id]
         if standing == before:
             return
@@ -169,7 +170,7 @@ class Service:
             return
         self._scheduler.update(submission.id, standing.priority, standing.paused)
         self._say(f"{submission.id}: priority {standing.priority}{', paused' if standing.paused else ''}")
-        self._tell(submission.id)
+        self._write_state(submission.id)
 
     def _finish(self, name: str) -> None:
         submission = self._active[name]
@@ -178,7 +179,7 @@ class Service:
         self._scheduler.remove(name)
 
     def _end(self, submission: Submission, state: State) -> None:
-        self._queue.say(submission, replace(state, at=time.time()))
+        self._queue.write_state(submission, replace(state, at=time.time()))
         self._active.pop(submission.id, None)
         self._over.add(submission.id)
         self._say(f"{submission.id}: {state.phase}{f' by {state.by}' if state.by else ''}")
@@ -205,18 +206,18 @@ class Service:
             seconds_left=None if left is None else round(left),
         )
 
-    def _tell(self, name: str) -> None:
+    def _write_state(self, name: str) -> None:
         """Say how a submission stands, if that is news."""
         state = self._state(self._active[name])
         if state != self._said.get(name):
             self._said[name] = state
-            self._queue.say(self._active[name], replace(state, at=time.time()))
+            self._queue.write_state(self._active[name], replace(state, at=time.time()))
 
-    def _beat(self, up: bool = True) -> None:
+    def _heartbeat(self, up: bool = True) -> None:
         cluster = self._scheduler.fleet.cluster
         nodes = [asdict(node) for node in self._scheduler.fleet.nodes]
         free = {name: amount[:2] for name, amount in cluster.free.of.items()}
-        self._queue.beat(
+        self._queue.write_heartbeat(
             self._cluster,
             up=up,
             pid=os.getpid(),
@@ -264,10 +265,10 @@ class Service:
         for process in self._mirrors.values():
             process.terminate()
         try:
-            self._queue.keep_usage(self._scheduler.usage(), self._cluster)
+            self._queue.write_usage(self._scheduler.usage(), self._cluster)
             for name in self._active:
-                self._tell(name)
-            self._beat(up=False)
+                self._write_state(name)
+            self._heartbeat(up=False)
         except StoreUnavailable as error:
             log.warning("the last state was not written: %s", error)
 

@@ -200,7 +200,7 @@ class Submissions:
                 cancelled = str(said["by"])
         return Standing(priority, paused, cancelled)
 
-    def say(self, submission: Submission, state: State) -> None:
+    def write_state(self, submission: Submission, state: State) -> None:
         self._files.replace(f"{QUEUE}/{submission.id}/state.json", json.dumps(asdict(state)).encode())
 
     def refuse(self, name: str, message: str) -> None:
@@ -224,19 +224,19 @@ class Submissions:
         data = self._files.read(f"{QUEUE}/{name}/tracking.json")
         return json.loads(data)["lines"] if data else None
 
-    def beat(self, cluster: str = MAIN, **about: Any) -> None:
+    def write_heartbeat(self, cluster: str = MAIN, **about: Any) -> None:
         """A sign of life of a cluster's service, with what it has."""
         said = {"cluster": cluster, "host": socket.gethostname(), "user": user(), "at": time.time(), **about}
         self._files.replace(_of_cluster("service", cluster), json.dumps(said).encode())
 
-    def last_word(self, cluster: str = MAIN) -> dict[str, Any] | None:
+    def last_heartbeat(self, cluster: str = MAIN) -> dict[str, Any] | None:
         """What the service of a cluster last said of itself, however long ago."""
         data = self._files.read(_of_cluster("service", cluster))
         return json.loads(data) if data else None
 
     def service(self, cluster: str = MAIN) -> dict[str, Any] | None:
         """What the service last said of itself; None if it is gone or has not been heard of for a while."""
-        said = self.last_word(cluster)
+        said = self.last_heartbeat(cluster)
         return said if said and said.get("up", True) and time.time() - said["at"] < SILENT else None
 
     def services(self) -> list[dict[str, Any]]:
@@ -244,7 +244,7 @@ class Submissions:
         files = sorted(name for name in self._files.tree(QUEUE) if "/" not in name and name.startswith("service"))
         return [json.loads(data) for name in files if (data := self._files.read(f"{QUEUE}/{name}"))]
 
-    def keep_usage(self, usage: Mapping[str, float], cluster: str = MAIN) -> None:
+    def write_usage(self, usage: Mapping[str, float], cluster: str = MAIN) -> None:
         said = {"at": time.time(), "gpu_seconds": dict(usage)}
         self._files.replace(_of_cluster("usage", cluster), json.dumps(said).encode())
 

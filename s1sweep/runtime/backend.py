@@ -11,7 +11,7 @@ from s1sweep.policy import Capacity, Node
 from s1sweep.runtime.job import Job, StageOutcome
 from s1sweep.runtime.worker import execute
 from s1sweep.stages.contract import RankFunction
-from s1sweep.stages.preemption import heeding, mind
+from s1sweep.stages.preemption import on_sigterm, watching_stop_file
 from s1sweep.stages.resources import Resources
 from s1sweep.store import Failure, FailureKind
 
@@ -73,9 +73,9 @@ def launch_here(fn: RankFunction, config: dict[str, Any], resources: Resources) 
     """Run a per-rank function as the only rank, in this process."""
     if resources.train_workers != 1:
         raise ValueError("placement.train_workers > 1 needs placement.backend=ray")
-    before = mind()
+    before = on_sigterm()
     try:
-        with heeding(config):
+        with watching_stop_file(config):
             fn(config)
     finally:
         if before is not None:

@@ -28,7 +28,7 @@ class Retries:
         self._saved: dict[str, int] = {}  # the step that a preempted stage would go on from
         self.halved: set[str] = set()  # stages that ran out of memory once
 
-    def again(self, name: str, failure: FailureKind, max_retries: int) -> bool:
+    def should_retry(self, name: str, failure: FailureKind, max_retries: int) -> bool:
         """Whether a stage that failed so is tried again."""
         if failure == "out_of_memory":
             first = name not in self.halved

@@ -50,13 +50,13 @@ _Place = tuple[tuple[str, ...], float, str | None]  # node, GPUs and code of a d
 _Call = TypeVar("_Call", bound=Callable[..., Any])
 
 
-def _whole(call: _Call) -> _Call:
+def _uninterrupted(call: _Call) -> _Call:
     """An interrupt waits for the end of the call, unless it comes twice: inside Ray it may get lost, or come out as
     another error.
     """
 
     @functools.wraps(call)
-    def whole(*args: Any, **kwargs: Any) -> Any:
+    def uninterrupted(*args: Any, **kwargs: Any) -> Any:
         before = signal.getsignal(signal.SIGINT)
         if threading.current_thread() is not threading.main_thread() or not callable(before):
             return call(*args, **kwargs)
@@ -75,13 +75,13 @@ def _whole(call: _Call) -> _Call:
             if asked:
                 before(asked[0], None)
 
-    return whole  # type: ignore[return-value]
+    return uninterrupted  # type: ignore[return-value]
 
 
 class RayBackend:
     """Carries jobs to a local Ray or to the cluster at `placement.ray_address`."""
 
-    @_whole
+    @_uninterrupted
     def __init__(self, placement: Placement, cpus: int) -> None:
         for name, value in _ENV.items():
             os.environ.setdefault(name, value)
@@ -92,7 +92,7 @@ class RayBackend:
         # A directory of our own: a stale marker of another cluster in the shared one would be joined (facts).
         self._temp = tempfile.mkdtemp(prefix="s1sweep-ray-", dir="/tmp")
         if self._owned:
-            self._begin(_init_arguments(placement, cpus, self._temp))
+            self._start_ray(_init_arguments(placement, cpus, self._temp))
         self._home: str = ray.get_runtime_context().get_node_id()
         self._lost = False
         self._torn = False  # whether a training did not end by itself
@@ -107,7 +107,7 @@ class RayBackend:
         self._training = ray.remote(max_retries=0, max_calls=1)(_execute)  # a trainer leaves its state in the process
         self._actor = ray.remote(max_restarts=0, max_task_retries=0)(_DecodeWorker)
 
-    def _begin(self, arguments: dict[str, Any]) -> None:
+    def _start_ray(self, arguments: dict[str, Any]) -> None:
         """Ray gives its own processes 30 s to start, which may be too few on a machine that is busy."""
         for last in (False, False, True):
             try:
@@ -118,7 +118,7 @@ class RayBackend:
                     raise
                 self._ray.shutdown()
 
-    @_whole
+    @_uninterrupted
     def nodes(self) -> list[Node]:
         """The nodes that are alive, by names that stay theirs. Decode workers are dealt out among those with room.
 
@@ -165,7 +165,7 @@ class RayBackend:
             self._names[key] = f"{name}-{key[:6]}" if name in self._names.values() else name
         return self._names[key]
 
-    @_whole
+    @_uninterrupted
     def submit(self, job: Job, nodes: Sequence[str] = ()) -> Handle:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -190,7 +190,7 @@ class RayBackend:
         self._jobs[job.id] = (job, ref)
         return job.id
 
-    @_whole
+    @_uninterrupted
     def wait_any(self, handles: Sequence[Handle], timeout: float) -> list[tuple[Handle, list[StageOutcome]]]:
         refs = {self._jobs[h][1]: h for h in handles if h in self._jobs}
         if not refs:
@@ -216,7 +216,7 @@ class RayBackend:
             self._idle.setdefault(place, []).append(actor)
         return outcomes
 
-    @_whole
+    @_uninterrupted
     def cancel(self, handle: Handle) -> None:
         if self._lost:
             return  # it went with its owner
@@ -228,7 +228,7 @@ class RayBackend:
             self._torn |= _ranked(job)
             self._ray.cancel(ref, force=True, recursive=True)
 
-    @_whole
+    @_uninterrupted
     def close(self) -> None:
         for handle in list(self._jobs):
             self.cancel(handle)
@@ -349,9 +349,9 @@ def _torch_config(backend: str) -> Any:
 
     class Backend(_TorchBackend):
         def on_start(self, worker_group: Any, backend_config: Any) -> None:
-            worker_group.execute(_meet)
+            worker_group.execute(_set_up_gloo)
             super().on_start(worker_group, backend_config)
-            worker_group.execute(_mind)
+            worker_group.execute(_catch_sigterm)
 
     class Config(TorchConfig):
         @property
@@ -361,11 +361,11 @@ def _torch_config(backend: str) -> Any:
     return Config(backend=backend)
 
 
-def _mind() -> None:
-    preemption.mind()
+def _catch_sigterm() -> None:
+    preemption.on_sigterm()
 
 
-def _meet() -> None:
+def _set_up_gloo() -> None:
     """Have Gloo listen where Ray does: it goes by the host's name, which on many machines means 127.0.0.1."""
     import ray
 
@@ -376,5 +376,5 @@ def _meet() -> None:
 
 
 def _rank(loop: dict[str, Any]) -> None:
-    with log_to(Path(loop["config"]["out"]) / LOG, own_process=True), preemption.heeding(loop["config"]):
+    with log_to(Path(loop["config"]["out"]) / LOG, own_process=True), preemption.watching_stop_file(loop["config"]):
         loop["fn"](loop["config"])

@@ -81,8 +81,8 @@ class Scheduler:
 
     def add(self, work: Work) -> Progress:
         """Take up a work. ValueError if there is one of that id."""
-        self._put(self._union.add(work))
-        self._reclaim()
+        self._enqueue_ready(self._union.add(work))
+        self._update_priorities()
         return self._union.progress[work.id]
 
     def update(self, work_id: str, priority: int | None = None, paused: bool | None = None) -> None:
@@ -91,7 +91,7 @@ class Scheduler:
         work.priority = work.priority if priority is None else priority
         work.paused = work.paused if paused is None else paused
         self._pending.refresh(work.stages)
-        self._reclaim()
+        self._update_priorities()
 
     def remove(self, work_id: str) -> None:
         """Give up a work at once: what runs for nobody else is cancelled."""
@@ -107,7 +107,7 @@ class Scheduler:
         self._elsewhere.difference_update(gone)
         if self._leases:
             self._leases.drop(gone)
-        self._reclaim()
+        self._update_priorities()
 
     def progress(self, work_id: str) -> Progress:
         return self._union.progress[work_id]
@@ -209,7 +209,7 @@ class Scheduler:
                 claimed = self._claim(group)
             except StoreUnavailable:
                 if group.shard is None:
-                    self._put(group.stages)
+                    self._enqueue_ready(group.stages)
                 else:
                     self._pending.back(group)
                 raise
@@ -224,10 +224,10 @@ class Scheduler:
                 self._jobs.started(group, attempts, time.monotonic())
                 cluster.start(Running(waiting, nodes, now))
         for name, _ in self._actions.preempt:
-            self._make_way(next(live for live in self._live.values() if live.group.id == name))
+            self._ask_to_stop(next(live for live in self._live.values() if live.group.id == name))
         return bool(self._actions.start)
 
-    def _make_way(self, live: LiveJob) -> None:
+    def _ask_to_stop(self, live: LiveJob) -> None:
         """A training stops at a checkpoint that it saves now; a decoding at once, since its traces are kept."""
         if live.group.kind == "decode" or "://" in self._store.url:  # no worker would see a file in our cache
             self._cancel(live)
@@ -255,13 +255,13 @@ class Scheduler:
     def _wait_again(self, names: Iterable[str]) -> None:
         needed = [name for name in names if name in self._union]
         self._union.move(needed, "waiting")
-        self._put(needed)
+        self._enqueue_ready(needed)
 
-    def _put(self, names: Iterable[str]) -> None:
+    def _enqueue_ready(self, names: Iterable[str]) -> None:
         """Ready stages wait for a place; what another cluster has waits for that."""
         self._pending.put(name for name in names if name not in self._elsewhere)
 
-    def _reclaim(self) -> None:
+    def _update_priorities(self) -> None:
         """What runs has the priority of those who need it now."""
         cluster = self.fleet.cluster
         for live in self._live.values():
@@ -301,7 +301,7 @@ class Scheduler:
             if ended.live.group.shard is not None:
                 self._wait_again(self._pending.shard_ended(ended.live.group))
             del self._ended_jobs[0]
-            self._put(ended.ready)
+            self._enqueue_ready(ended.ready)
 
     def _conclude(self, live: LiveJob, outcome: StageOutcome) -> list[str]:
         """What follows from a stage's end. Returns the stages that are ready by it."""
@@ -314,9 +314,9 @@ class Scheduler:
         if failure.kind == "store":
             self._store.files.replace("schedulers/probe", bytes(1 << 16))  # no try is spent on a disk that is full
         asked = live.stopping and failure.kind == "preempted"
-        if asked or self._retries.again(name, failure.kind, self._union.claimant(name).placement.max_retries):
+        if asked or self._retries.should_retry(name, failure.kind, self._union.claimant(name).placement.max_retries):
             self._union.move([name], "waiting")
-            self._union.undo(name)
+            self._union.reset_progress(name)
             return [name]
         if failure.kind == "out_of_memory":
             remedy = MEMORY.get(live.group.kind, "Use a machine with more memory")
@@ -343,7 +343,7 @@ class Scheduler:
         ready = [name for name in group.stages if name not in done]
         for name in done:
             ready += self._union.done(name)
-        self._put(ready)
+        self._enqueue_ready(ready)
         return False
 
     def _look_elsewhere(self) -> None:
@@ -354,16 +354,16 @@ class Scheduler:
             self._elsewhere.discard(name)
             failure = self._store.failure(name)
             if self._store.record(name) is not None:
-                self._put(self._union.done(name))
+                self._enqueue_ready(self._union.done(name))
             elif self._union[name].ready and failure is not None:
                 self._union.fail(StageOutcome(name, failure))
             elif self._union[name].ready:
-                self._put([name])
+                self._enqueue_ready([name])
 
-    def _tell(self) -> None:
+    def _share_progress(self) -> None:
         """How far stages are, and what was made so far, for all who look at a work's progress."""
         for name, far in self._jobs.how_far().items():
-            self._union.tell(name, far)
+            self._union.note_progress(name, far)
         made = self._made.copy()
         for live in self._live.values():
             made[live.work] += self._jobs.tokens(live.group.id)
@@ -376,14 +376,14 @@ class Scheduler:
         self.fleet.look()
         stranded = {run.job.id for run in self.fleet.stranded()}
         for live in [live for live in self._live.values() if live.group.id in stranded]:
-            self._give_up(live, Failure(kind="worker_lost", message="its node is gone"))
+            self._cancel_as_failed(live, Failure(kind="worker_lost", message="its node is gone"))
         self._collect()
 
     def _look_at_jobs(self) -> None:
         """Note how far jobs are and what was saved, and cancel what has not got further for too long."""
         cluster, now = self.fleet.cluster, time.time()
         silent = self._jobs.look(time.monotonic())
-        self._tell()
+        self._share_progress()
         for live in list(self._live.values()):
             run = cluster.running[live.group.id]
             step = self._store.saved_step(live.first) if run.job.preemptible else 0
@@ -393,9 +393,9 @@ class Scheduler:
             patience = self._pending.best(live.group).placement.hang_after
             if silent.get(live.group.id, 0.0) >= patience:
                 message = f"no progress for {patience:g} s (placement.hang_after); it was cancelled"
-                self._give_up(live, Failure(kind="hung", message=message))
+                self._cancel_as_failed(live, Failure(kind="hung", message=message))
         self._collect()
 
-    def _give_up(self, live: LiveJob, failure: Failure) -> None:
+    def _cancel_as_failed(self, live: LiveJob, failure: Failure) -> None:
         self._backend.cancel(live.handle)
         self._ended_jobs.append(EndedJob(live, [StageOutcome(name, failure) for name in live.group.stages]))

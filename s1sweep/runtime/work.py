@@ -190,12 +190,12 @@ class Union:
             if one is not None:
                 self._note(one, where)
 
-    def undo(self, name: str) -> None:
+    def reset_progress(self, name: str) -> None:
         """What a stage's last attempt had done is gone, or the next one will say how much of it is not."""
         for work in self._stages[name].works if name in self._stages else ():
             self.progress[work].how_far.pop(name, None)
 
-    def tell(self, name: str, far: HowFar) -> None:
+    def note_progress(self, name: str, far: HowFar) -> None:
         """How far a running stage is, for all who need it."""
         one = self._stages.get(name)
         for work in one.works if one is not None and one.where == "running" else ():

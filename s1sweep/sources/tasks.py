@@ -97,7 +97,7 @@ def question_count(task: TaskSpec) -> int:
     return whole if task.draw is None else len(range(whole)[slice(*task.draw)])
 
 
-def asked(task: TaskSpec | RowsSpec, inputs: Mapping[str, Path]) -> list[Question]:
+def questions_of_stage(task: TaskSpec | RowsSpec, inputs: Mapping[str, Path]) -> list[Question]:
     """What a stage asks: the task's questions, or those of the `rows` input, where `answer` is empty without a gold
     answer.
     """

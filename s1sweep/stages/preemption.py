@@ -26,7 +26,7 @@ class Preempted(Exception):
     """The machine was asked for; what was done is saved, and another attempt goes on from there."""
 
 
-def mind() -> Any:
+def on_sigterm() -> Any:
     """From now on SIGTERM asks instead of killing. Returns the handler that was there; None outside a main thread."""
     if threading.current_thread() is not threading.main_thread():
         return None
@@ -35,7 +35,7 @@ def mind() -> Any:
 
 
 @contextmanager
-def heeding(config: Mapping[str, Any]) -> Iterator[None]:
+def watching_stop_file(config: Mapping[str, Any]) -> Iterator[None]:
     """A rank of an attempt that writes in `config["out"]` heeds the stop file beside it."""
     global _file, _looked
     _file, _looked = (Path(config["out"]).parent / STOP if "out" in config else None), 0.0
@@ -45,7 +45,7 @@ def heeding(config: Mapping[str, Any]) -> Iterator[None]:
         _file = None
 
 
-def asked() -> bool:
+def stop_requested() -> bool:
     """Whether to go. Cheap enough for every step."""
     global _looked
     if _file is not None and not _asked.is_set() and time.monotonic() - _looked >= EVERY:

@@ -15,7 +15,7 @@ from typing import Any
 
 from s1sweep.sources import model_path
 from s1sweep.spec import SftSpec, TrainStage
-from s1sweep.stages.preemption import Preempted, asked
+from s1sweep.stages.preemption import Preempted, stop_requested
 from s1sweep.store import TIMING, write_progress
 from s1sweep.training import checkpoints, encode
 from s1sweep.training.format import IGNORE
@@ -79,12 +79,12 @@ def build_trainer(spec: TrainStage, config: dict[str, Any]) -> Any:
     from trl import SFTConfig, SFTTrainer
 
     train, split = spec.train, Split(**config["split"])
-    asked = {"revision": spec.model.revision, "trust_remote_code": spec.model.trust_remote_code}
+    stop_requested = {"revision": spec.model.revision, "trust_remote_code": spec.model.trust_remote_code}
     source = model_path(spec.model)
-    tokenizer = AutoTokenizer.from_pretrained(source, **asked)
+    tokenizer = AutoTokenizer.from_pretrained(source, **stop_requested)
     # fp32 master weights: precision is that of the passes (bf16 autocast), as in s1. A frozen base needs none.
     dtype = torch.bfloat16 if train.lora and train.precision == "bfloat16" else torch.float32
-    model = AutoModelForCausalLM.from_pretrained(source, **asked, use_safetensors=True, dtype=dtype)
+    model = AutoModelForCausalLM.from_pretrained(source, **stop_requested, use_safetensors=True, dtype=dtype)
     rows = encode.read(config["data"])
     real, filler = len(rows), split.filler(len(rows))
     if filler:
@@ -193,7 +193,7 @@ def _watch(trainer: Any, config: dict[str, Any]) -> Any:
             trainer.order.set_epoch(int(state.epoch or 0))  # accelerate does not reach every sampler after a resume
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            stop = asked()
+            stop = stop_requested()
             if many:  # all ranks or none, or saving would wait for ever
                 flag = torch.tensor([int(stop)], device=args.device)
                 dist.all_reduce(flag, op=dist.ReduceOp.MAX)

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
 from s1sweep.data.curation import decontaminate, deduplicate, difficulty, domains, length, quality, traces
-from s1sweep.data.curation.said import Said
+from s1sweep.data.curation.replies import Said
 from s1sweep.stages.rows import Row
 
 Judged = Iterator[tuple[Row, str | None]]

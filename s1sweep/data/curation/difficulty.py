@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from s1sweep.data.curation.said import Said, labels
+from s1sweep.data.curation.replies import Said, labels
 from s1sweep.spec.data import AttemptsSpec, DifficultySpec
 from s1sweep.stages.rows import Row
 

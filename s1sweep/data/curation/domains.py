@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import tee
 
-from s1sweep.data.curation.said import Said, readouts
+from s1sweep.data.curation.replies import Said, readouts
 from s1sweep.servers import Server
 from s1sweep.spec.data import DomainsSpec, ServerDomainsSpec
 from s1sweep.stages.rows import Row

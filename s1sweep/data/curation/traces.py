@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from s1sweep.data.curation.said import Said, readouts
+from s1sweep.data.curation.replies import Said, readouts
 from s1sweep.spec.data import TracesSpec
 from s1sweep.stages.rows import Row
 

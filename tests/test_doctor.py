@@ -277,7 +277,7 @@ def test_a_check_that_breaks_does_not_silence_the_others(monkeypatch: pytest.Mon
     def broken(_: Asked) -> list[CheckResult]:
         raise RuntimeError("boom")
 
-    monkeypatch.setattr(doctor, "CHECKS", {"first": broken, "python": environment.python})
+    monkeypatch.setattr("s1sweep.doctor.checks.CHECKS", {"first": broken, "python": environment.python})
     found = list(doctor.examine(asked()))
     assert [finding.level for finding in found] == ["fault", "ok"] and "boom" in found[0].said
     assert not doctor.can_run(found)

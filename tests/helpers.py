@@ -56,7 +56,7 @@ def cli(
     start other processes, or want another environment, have one; the rest share this one, and its warm engine.
     """
     if apart is None:
-        apart = bool(env) or (arguments[0] in APART and "placement=inprocess" not in arguments)
+        apart = bool(env) or (arguments[0] in APART and not HERE.intersection(arguments))
     if not apart:
         return _here(arguments, root)
     return subprocess.run(
@@ -70,6 +70,7 @@ def cli(
     )
 
 
+HERE = {"placement=inprocess", "placement.backend=inprocess"}
 APART = ("run", "serve", "submit", "launch", "doctor", "prefetch")
 
 

@@ -25,6 +25,7 @@ pytestmark = pytest.mark.slow
 
 SMALL = ["train.steps=6", "data.size=48", "task.limit=24", "name=small"]
 GRID = ["-m", "data=random,s1k", "extrapolation=none,wait", "task=tiny_calc", *SMALL]
+HERE = "placement=inprocess"
 ONE = ["data=s1k", "extrapolation=none", "task=tiny_calc", *SMALL, "tracking=none"]  # one cell of it
 
 
@@ -124,7 +125,7 @@ def test_plan_shows_what_is_reused_and_writes_nothing(finished: Path, tmp_path: 
 
 def test_adding_a_cell_runs_only_what_is_new_and_force_redoes(finished: Path) -> None:
     before = records(finished)
-    added = cli("run", "-m", "data=s1k", "extrapolation=hmm", "task=tiny_calc", *SMALL, root=finished)
+    added = cli("run", "-m", "data=s1k", "extrapolation=hmm", "task=tiny_calc", *SMALL, HERE, root=finished)
     assert added.returncode == 0 and "1 cells, 2 stages run, 5 reused" in added.stdout
     after = records(finished)
     assert {n: after[n] for n in before} == before
@@ -132,15 +133,15 @@ def test_adding_a_cell_runs_only_what_is_new_and_force_redoes(finished: Path) ->
     assert len(json.loads(cli("results", "--json", root=finished).stdout)) == 5  # the sweep grew
 
     grade = next(n for n in before if n.startswith("grade"))
-    forced = cli("run", *GRID, "--force", grade, root=finished)
+    forced = cli("run", *GRID, HERE, "--force", grade, root=finished)
     assert forced.returncode == 0 and "1 stages run, 14 reused" in forced.stdout
     redone = records(finished)[grade]
     assert redone.provenance != before[grade].provenance and same_result(redone, before[grade])
-    assert cli("run", *GRID, "--force", "nothing-like-this", root=finished).returncode == 2
+    assert cli("run", *GRID, HERE, "--force", "nothing-like-this", root=finished).returncode == 2
 
 
 def test_in_process_backend_makes_the_same_records(finished: Path, root: Path) -> None:
-    done = cli("run", *GRID, "placement=inprocess", "tracking=none", root=root)
+    done = cli("run", *GRID, HERE, "tracking=none", root=root)
     assert done.returncode == 0, done.stderr
     expected = records(finished)
     for name, record in records(root).items():
@@ -233,7 +234,7 @@ def test_a_failing_training_blocks_only_its_arm(root: Path) -> None:
         "data.size=32",
         "name=half",
     ]
-    done = cli("run", *grid, "tracking=none", root=root)
+    done = cli("run", *grid, HERE, "tracking=none", root=root)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert "1 stages failed, 2 could not run because of them" in done.stderr
@@ -243,7 +244,7 @@ def test_a_failing_training_blocks_only_its_arm(root: Path) -> None:
     cells = json.loads(cli("results", "--json", root=root).stdout)
     assert len(cells) == 2  # the failed one is a row, too
     assert cells[0]["accuracy"] is None and cells[1]["accuracy"] is not None
-    again = cli("run", *grid, "tracking=none", root=root)
+    again = cli("run", *grid, HERE, "tracking=none", root=root)
     assert again.returncode == 1 and "0 stages run" in again.stdout
     status = cli("status", root=root).stdout
     assert "failed train-" in status and "log:" in status

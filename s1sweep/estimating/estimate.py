@@ -15,6 +15,7 @@ from statistics import fmean
 from typing import Any
 
 from s1sweep.estimating.costmodel import CostModel, Fit
+from s1sweep.estimating.lengths import POOL_ROWS, TRACE_TOKENS, mean_length, step_count, train_tokens
 from s1sweep.planning import Plan, Stage
 from s1sweep.policy import Node
 from s1sweep.simulation import SimulatedWork, simulate, work_of
@@ -22,16 +23,12 @@ from s1sweep.sources.tasks import question_count
 from s1sweep.spec import (
     DecodeStage,
     Placement,
-    PoolSpec,
     PoolStage,
-    SelectStage,
-    SftSpec,
     TaskSpec,
     TrainStage,
 )
 from s1sweep.stages.resources import request
 from s1sweep.training.memory import shape
-from s1sweep.training.recipe import total_steps
 
 # Share of peak that a full fine-tune reaches. s1's two published runs of a 32B model on 16 H100 imply 0.20 and 0.16.
 TRAIN_EFFICIENCY = 0.17
@@ -43,11 +40,6 @@ CORE_SECONDS = 0.5  # of a stage that needs cores alone
 SHORT = ("select", "grade")  # take about so long whatever they read; a pool or a step of curation may take hours
 SAVED_SECONDS = 60.0  # a decode job saves its blocks about so often
 EXTENSION_SHARE = 0.3  # an ignored end adds about this share of the natural length
-CHARS_PER_TOKEN = 4
-# Of a pool that cannot be read while planning and does not say: those of s1.
-POOL_ROWS = 59_000
-TRACE_TOKENS = 3_600.0
-QUESTION_TOKENS = 100
 
 
 @dataclass(frozen=True)
@@ -212,9 +204,10 @@ def loads_of(plan: Plan, stages: Mapping[str, Stage]) -> list[Load]:
     found = []
     for stage in stages.values():
         if isinstance(stage.spec, TrainStage):
-            parameters, tokens = stage.spec.model.parameters, _train_tokens(plan, stage, stage.spec)
-            flops = train_flops(parameters, tokens, mean_length(plan, stage, stage.spec.train))
-            found.append(Load((stage.id,), "train", parameters, tokens, flops, _steps(plan, stage, stage.spec)))
+            parameters, train = stage.spec.model.parameters, stage.spec.train
+            tokens, steps = train_tokens(plan, stage, train), step_count(plan, stage, train)
+            flops = train_flops(parameters, tokens, mean_length(plan, stage, train))
+            found.append(Load((stage.id,), "train", parameters, tokens, flops, steps))
     sessions: dict[tuple[str, str], list[Stage]] = defaultdict(list)
     for stage in stages.values():
         if isinstance(stage.spec, DecodeStage):
@@ -234,44 +227,6 @@ def train_flops(parameters: float, tokens: float, length: float) -> float:
     """Floating-point work of a training at the stated efficiency; `length` is a row's mean tokens."""
     width, layers = shape(parameters)
     return tokens * (6 * parameters + 6 * layers * width * length) / TRAIN_EFFICIENCY
-
-
-def row_lengths(plan: Plan, stage: Stage) -> list[float]:
-    """About how many tokens each row of the training has, longest first; none where the rows are not known yet."""
-    rows = plan.subsets.get(stage.inputs["data"], ())
-    return sorted(((r.trace_tokens or 0) + r.question_chars / CHARS_PER_TOKEN for r in rows), reverse=True)
-
-
-def mean_length(plan: Plan, stage: Stage, train: SftSpec) -> float:
-    """Mean tokens of a training's rows, after truncation."""
-    lengths = row_lengths(plan, stage)
-    if lengths:
-        return fmean(min(length, train.block_size) for length in lengths)
-    mean = (pool_of(plan, stage).mean_trace_tokens or TRACE_TOKENS) + QUESTION_TOKENS
-    return min(mean, train.block_size)
-
-
-def _train_tokens(plan: Plan, stage: Stage, spec: TrainStage) -> int:
-    rows = min(spec.train.batch_size, row_count(plan, stage))
-    return round(_steps(plan, stage, spec) * rows * mean_length(plan, stage, spec.train))
-
-
-def _steps(plan: Plan, stage: Stage, spec: TrainStage) -> int:
-    size = row_count(plan, stage)
-    return total_steps(spec.train, size, size * mean_length(plan, stage, spec.train))
-
-
-def row_count(plan: Plan, stage: Stage) -> int:
-    select = plan.stages[stage.inputs["data"]].spec
-    assert isinstance(select, SelectStage)
-    return len(row_lengths(plan, stage)) or select.data.size or pool_of(plan, stage).rows or POOL_ROWS
-
-
-def pool_of(plan: Plan, stage: Stage) -> PoolSpec:
-    """The pool at the end of a stage's inputs."""
-    while not isinstance(stage.spec, PoolStage):
-        stage = plan.stages[next(iter(stage.inputs.values()))]
-    return stage.spec.pool
 
 
 def _natural_length(plan: Plan) -> float:

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from s1sweep.errors import UserError
-from s1sweep.estimating.estimate import mean_length, pool_of, row_count, row_lengths, train_flops
+from s1sweep.estimating.estimate import train_flops
+from s1sweep.estimating.lengths import mean_length, pool_of, row_count, row_lengths
 from s1sweep.planning import Plan, Stage
 from s1sweep.spec import DecodeStage, ModelSpec, Placement, TrainStage
 from s1sweep.training.memory import advice, memory, smaller_states
@@ -63,7 +64,8 @@ def _of_engine(model: ModelSpec, here: Placement) -> Iterator[str]:
 
 
 def _of_training(plan: Plan, stage: Stage, spec: TrainStage, here: Placement) -> Iterator[str]:
-    train, lengths, pool = spec.train, row_lengths(plan, stage), pool_of(plan, stage)
+    train, pool = spec.train, pool_of(plan, stage)
+    lengths = [length.total for length in row_lengths(plan, stage)]
     micro = split_batch(train.batch_size, here.train_workers, here.micro_batch).micro
     need = memory(spec.model.parameters, train, here, micro, round(lengths[0]) if lengths else train.block_size)
     parts = f"states {need.states:.3g}, activations {need.activations:.3g}, rest {need.rest:.3g}"

@@ -27,9 +27,10 @@ class FinishedJob:
 
     @property
     def seconds(self) -> float:
-        """Wall time in seconds, from the earliest beginning to the latest end."""
+        """Wall time in seconds, to the millisecond as records say, from the earliest beginning to the latest end."""
         first = min(record.provenance.started for record in self.records)
-        return max(one.started - first + one.seconds for one in (record.provenance for record in self.records))
+        ends = (one.started - first + one.seconds for one in (record.provenance for record in self.records))
+        return round(max(ends), 3)
 
 
 def finished_jobs(records: Iterable[Record]) -> list[FinishedJob]:

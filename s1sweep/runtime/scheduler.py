@@ -20,16 +20,15 @@ from s1sweep.runtime.faults import MEMORY, Retries
 from s1sweep.runtime.fleet import Fleet
 from s1sweep.runtime.job import StageOutcome
 from s1sweep.runtime.live import EndedJob, LiveJob
-from s1sweep.runtime.pending import RANK, Group, Pending, preemptible
+from s1sweep.runtime.pending import Group, Pending, preemptible
 from s1sweep.runtime.watch import Watch
 from s1sweep.runtime.work import Progress, Union, Watcher, Work
 from s1sweep.spec import Placement
 from s1sweep.stages.preemption import STOP
-from s1sweep.stages.resources import request, resources
 from s1sweep.store import Failure, Store
 from s1sweep.store.leases import Leases
 
-__all__ = ["RANK", "Progress", "Scheduler", "Work", "request", "resources"]
+__all__ = ["Progress", "Scheduler", "Work"]
 
 ELSEWHERE = 2.0  # seconds between looks at what other clusters do, and at which nodes there are
 LOOK = 2.0  # seconds between looks at how far running jobs are

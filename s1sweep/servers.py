@@ -25,16 +25,16 @@ if TYPE_CHECKING:
 PASSING = (408, 409, 425, 429, 500, 502, 503, 504, 529)  # statuses of what may be better in a moment
 LONGEST_WAIT = 60.0  # seconds
 
-Asked = Endpoint | ServerDomainsSpec
+ServerSpec = Endpoint | ServerDomainsSpec
 Found = TypeVar("Found")
 
 
-def field(server: Asked) -> str:
+def field(server: ServerSpec) -> str:
     """The field of the config that names the server."""
     return "placement.endpoint" if isinstance(server, Endpoint) else "curation.domains"
 
 
-def key(server: Asked) -> str | None:
+def key(server: ServerSpec) -> str | None:
     """The server's key; None for one without. Raises UserError if its environment variable is not set here."""
     if server.key_env is None:
         return None
@@ -53,7 +53,7 @@ class Client:
     UserError if the server's key is not set.
     """
 
-    def __init__(self, server: Asked, first_wait: float = 1.0) -> None:
+    def __init__(self, server: ServerSpec, first_wait: float = 1.0) -> None:
         self._server = server
         self._first_wait = first_wait
         self._key = key(server)

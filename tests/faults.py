@@ -14,7 +14,7 @@ import pytest
 
 from s1sweep.decoding import segments
 from s1sweep.decoding.engines import Sampling
-from s1sweep.decoding.engines.steps import Steps
+from s1sweep.decoding.engines.steps import StepLoop
 from s1sweep.decoding.engines.vllm import VllmEngine
 from tests.helpers import ScriptedEngine
 
@@ -42,7 +42,7 @@ class ScriptedVllm(VllmEngine):
     def __init__(self, script: ScriptedEngine, faults: Faults, weights: str) -> None:
         self.vllm = ScriptedLLM(script, faults)
         self._llm: Any = self.vllm
-        self._steps = Steps(self.vllm)
+        self._steps = StepLoop(self.vllm)
         self._fingerprint = {"engine": "scripted"}
         self._parameters: Any = SimpleNamespace
         self._max_len = 10_000

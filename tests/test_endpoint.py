@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import select
 import socket
 import subprocess
 import sys
@@ -23,11 +24,15 @@ from pydantic import ValidationError
 from s1sweep import testbed
 from s1sweep.decoding.engines import Engine, Sampling
 from s1sweep.decoding.engines.openai import OpenAIEngine
+from s1sweep.decoding.readout import READOUTS
+from s1sweep.decoding.serve import serve
+from s1sweep.decoding.session import decode_session
 from s1sweep.errors import UserError
-from s1sweep.servers import key
+from s1sweep.servers import LONGEST_WAIT, key
 from s1sweep.spec import Endpoint
 from s1sweep.store import Store
 from tests.helpers import cli, compose
+from tests.test_segments import LetterChat, items
 
 MODEL = compose("train=none")[0].cell.model
 BASE = str(testbed.BASE)
@@ -71,10 +76,14 @@ class Handler(BaseHTTPRequestHandler):
             state.now += 1
             state.most = max(state.most, state.now)
         time.sleep(0.02)
+        while state.silent:
+            if select.select([self.connection], [], [], 0.01)[0]:  # it hung up
+                state.left += 1
+                return
         with state.lock:
             state.now -= 1
         if fault := state.fails(body, again):
-            return self._say(fault, {"error": {"message": f"fault {fault}"}})
+            return self._say(fault, {"error": {"message": f"fault {fault}"}}, **state.headers)
         ids, finish, stop = [], "length", None
         for token in range(body["prompt"][-1] + 1, body["prompt"][-1] + 1 + body["max_tokens"]):
             ids.append(token)
@@ -85,9 +94,11 @@ class Handler(BaseHTTPRequestHandler):
         usage = {"prompt_tokens": len(body["prompt"]), "prompt_tokens_details": {"cached_tokens": 1}}
         self._say(200, {"choices": [{k: v for k, v in choice.items() if v is not ...}], "usage": usage})
 
-    def _say(self, status: int, value: Any) -> None:
+    def _say(self, status: int, value: Any, **headers: str) -> None:
         data = json.dumps(value).encode()
         self.send_response(status)
+        for name, said in headers.items():
+            self.send_header(name.replace("_", "-"), said)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
@@ -101,6 +112,7 @@ def server() -> Iterator[Any]:
     made: Any = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     made.lock, made.bodies, made.asked, made.now, made.most = threading.Lock(), [], Counter(), 0, 0
     made.fails, made.choice, made.models_status = (lambda body, again: None), {}, 200
+    made.silent, made.left, made.headers = False, 0, {}
     made.models = [{"id": "served", "root": BASE, "max_model_len": 4096}]
     made.url = f"http://127.0.0.1:{made.server_port}/v1"
     threading.Thread(target=made.serve_forever, daemon=True).start()
@@ -161,6 +173,73 @@ def test_what_stays_wrong_is_said(server: Any) -> None:
     with pytest.raises(UserError, match=r"HTTP 400.*fault 400"):
         ask(engine_of(server), [11])
     assert server.asked[(11,)] == 1
+
+
+@pytest.mark.parametrize(("after", "waits"), [("7", 7.0), ("3600", LONGEST_WAIT), ("soon", None), ("", None)])
+def test_a_server_says_when_to_ask_again(
+    server: Any, monkeypatch: pytest.MonkeyPatch, after: str, waits: float | None
+) -> None:
+    """Otherwise pauses grow."""
+    waited: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waited.append(seconds)
+
+    engine = OpenAIEngine(MODEL, BASE, endpoint(server.url, max_tries=9), first_wait=1.0)
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    server.fails = lambda body, again: 429 if again < 9 else None
+    server.headers = {"Retry_After": after} if after else {}
+    (answer,) = ask(engine, [10], n=1)
+    assert answer.token_ids == (11,) and len(waited) == 8
+    if waits is None:
+        assert all(2**i / 2 <= pause <= 2**i for i, pause in enumerate(waited[:6])) and max(waited) <= LONGEST_WAIT
+    else:
+        assert all(pause == max(waits, pause) for pause in waited) and waited[0] == waits
+
+
+def test_a_session_that_ends_early_hangs_up(server: Any) -> None:
+    """It does not wait for what the server makes, and the next one is answered."""
+    server.silent = True
+    engine = engine_of(server)
+
+    async def some() -> None:
+        for k in range(10):
+            asyncio.create_task(engine.generate([k], 8, (99,), Sampling()))  # noqa: RUF006
+        while server.now < 4:
+            await asyncio.sleep(0.01)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), decode_session(engine) as runner:
+        runner.run(some())
+    for _ in range(200):
+        if server.left == 4:
+            break
+        time.sleep(0.01)
+    assert server.left == 4 and len(server.bodies) == 4
+    server.silent = False
+    assert ask(engine, [10], n=1)[0].token_ids == (11,)
+
+
+@pytest.mark.parametrize("at", [1, 7])
+def test_a_server_fails_in_the_middle_of_a_session(server: Any, at: int) -> None:
+    """Stages that asked for what it refused fail, the others are done, and the next session has its tokens."""
+    cells = (0, 3, 8)
+
+    def decoded() -> tuple[list[Exception], list[bytes]]:
+        asked, engine = items(cells), engine_of(server, at_once=1)
+        with decode_session(engine) as runner:
+            ended = [done for _, done in serve(runner, asked, engine, LetterChat())]  # type: ignore[arg-type]
+        found = [item.out / READOUTS for item in asked]
+        return [e for e in ended if isinstance(e, Exception)], [path.read_bytes() for path in found if path.exists()]
+
+    right = decoded()
+    server.bodies.clear()
+    server.fails = lambda body, again: 400 if len(server.bodies) == at else None
+    failed, done = decoded()
+    assert failed and all("HTTP 400" in str(error) for error in failed) and set(done) <= set(right[1])
+    assert len(failed) + len(done) == 3
+    server.fails = lambda body, again: None
+    assert decoded() == right
 
 
 @pytest.mark.parametrize(

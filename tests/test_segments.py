@@ -291,7 +291,7 @@ def test_a_block_after_other_tokens_is_ignored(tmp_path: Path) -> None:
 
 IDS = st.lists(st.integers(0, 2**31), max_size=70).map(tuple)
 RECORDS = st.builds(
-    blockfile.Record,
+    blockfile.StoredBlock,
     st.binary(min_size=16, max_size=16),
     st.integers(0, 2**32 - 1),
     st.binary(min_size=8, max_size=8),
@@ -301,7 +301,7 @@ RECORDS = st.builds(
 
 
 @given(records=st.lists(st.tuples(RECORDS, st.binary(max_size=60))))
-def test_records_are_found_between_any_bytes(records: list[tuple[blockfile.Record, bytes]]) -> None:
+def test_records_are_found_between_any_bytes(records: list[tuple[blockfile.StoredBlock, bytes]]) -> None:
     data = b"".join(junk + (blockfile.write(record) or b"") for record, junk in records)
     with tempfile.NamedTemporaryFile() as f:
         f.write(data)

@@ -19,6 +19,7 @@ import pytest
 from s1sweep.decoding import decode, serve, stage
 from s1sweep.decoding.engines import vllm
 from s1sweep.decoding.readout import READOUTS
+from s1sweep.decoding.rows import Rows
 from s1sweep.stages.contract import Done, Item
 from s1sweep.stages.resources import Resources
 from s1sweep.store import PROGRESS, HowFar, write_progress
@@ -170,14 +171,14 @@ def test_a_disk_is_full_at_any_write(
 ) -> None:
     """Rows, traces, progress, and what the consumer writes; the next session finds room."""
 
-    class Often(stage.Telling):
+    class Often(stage.ProgressWriter):
         """Says it whenever a stage ends."""
 
-        def tell(self) -> None:
+        def write(self) -> None:
             self._due = 0.0
-            super().tell()
+            super().write()
 
-    monkeypatch.setattr(serve, "Telling", Often)
+    monkeypatch.setattr(serve, "ProgressWriter", Often)
     fill_disk(monkeypatch, lambda: worker.faults)
     in_turn(worker, no_space, traces=tmp_path, lasting=lasting)
 
@@ -229,6 +230,16 @@ def test_a_stage_that_fails_ends_alone(worker: Worker) -> None:
     for found in (ended, further):
         assert sum(isinstance(done, Done) for done in found.values()) == 2
     check([(item, further[item.out]) for item in asked], asked, right, whole=False)
+
+
+def test_nothing_is_decoded_for_stages_that_have_failed(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first answered question of three ends the stage, and so the session."""
+    worker.run(items((2,)))
+    script = worker.started[0].vllm.script
+    whole, script.decoded = script.decoded, 0
+    monkeypatch.setattr(Rows, "put", lambda *_: no_space())
+    assert [type(done) for _, done in worker.run(items((2,)))] == [OSError]
+    assert 0 < script.decoded < whole
 
 
 def test_each_stage_says_how_far_it_is(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,7 @@ MOST = _HEAD.size + _MOST  # bytes of a record
 _ENDS: tuple[Literal["length", "stop", "context"], ...] = ("length", "stop", "context")
 
 
-class Record(NamedTuple):
+class StoredBlock(NamedTuple):
     """One block of a stream: 16 bytes of the stream's key, how many tokens came before, and 8 bytes of their digest."""
 
     key: bytes
@@ -34,7 +34,7 @@ class Record(NamedTuple):
     block: Completion
 
 
-def write(record: Record) -> bytes | None:
+def write(record: StoredBlock) -> bytes | None:
     """The bytes of a record; None if the block is too long for one."""
     block = record.block
     # The stop that ended a block is written as its last id.
@@ -46,7 +46,7 @@ def write(record: Record) -> bytes | None:
     return _MAGIC + zlib.crc32(rest).to_bytes(4, "little") + rest
 
 
-def read(data: bytes) -> Record | None:
+def read(data: bytes) -> StoredBlock | None:
     """The record that `data` begins with, if it is whole and sound."""
     size = _sound(data, 0)
     if not size:
@@ -54,7 +54,7 @@ def read(data: bytes) -> Record | None:
     _, _, key, start, place, ends, _ = _HEAD.unpack_from(data)
     ids, finish = _unpack(data[_HEAD.size : size]), _ENDS[ends]
     block = Completion(ids[:-1], finish, ids[-1]) if finish == "stop" else Completion(ids, finish)
-    return Record(key, start, place, block)
+    return StoredBlock(key, start, place, block)
 
 
 def scan(path: Path) -> Iterator[tuple[int, bytes, int]]:

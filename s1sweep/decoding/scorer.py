@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from s1sweep.decoding.blockfile import Record
+from s1sweep.decoding.blockfile import StoredBlock
 from s1sweep.decoding.case import Judged
 from s1sweep.decoding.engines import Completion, Engine
 from s1sweep.decoding.segments import Segments
@@ -97,7 +97,7 @@ class ProcessRewardModel:
         self._tally.scored += len(ids)
         score = round(1 / (1 + math.exp(min(bad - good, 700.0))), DIGITS)
         if self._segments:
-            self._segments.append(Record(key, 0, place, Completion((round(score * _SCALE),), "length")))
+            self._segments.append(StoredBlock(key, 0, place, Completion((round(score * _SCALE),), "length")))
         return score
 
     def _encode(self, text: str) -> tuple[int, ...]:

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from s1sweep.decoding import blockfile
-from s1sweep.decoding.blockfile import Record
+from s1sweep.decoding.blockfile import StoredBlock
 from s1sweep.decoding.engines import Completion
 from s1sweep.identity import digest
 
@@ -65,7 +65,7 @@ class Segments:
                     return record.block
         return None
 
-    def append(self, record: Record) -> None:
+    def append(self, record: StoredBlock) -> None:
         """Keep a block. A disk that takes no more ends the keeping, not the session."""
         data = blockfile.write(record)
         if data is None or self._failed:
@@ -84,7 +84,7 @@ class Segments:
         if self._own is not None:
             self._own.close()
 
-    def _read(self, position: int) -> Record | None:
+    def _read(self, position: int) -> StoredBlock | None:
         try:
             with self._files[position >> _FILE].open("rb") as f:
                 f.seek(position & (1 << _FILE) - 1)
@@ -113,7 +113,7 @@ class Tape:
 
     def add(self, block: Completion) -> None:
         """Keep a block decoded at this place; then the place is after it."""
-        self._segments.append(Record(self._key, self._start, self._place.digest()[:8], block))
+        self._segments.append(StoredBlock(self._key, self._start, self._place.digest()[:8], block))
         self._advance(block)
 
     def _advance(self, block: Completion) -> None:

@@ -18,11 +18,11 @@ from typing import Any
 from s1sweep.decoding.case import Case, Format, Scorer
 from s1sweep.decoding.engines import Engine
 from s1sweep.decoding.methods import METHODS
-from s1sweep.decoding.questions import Ask, units
+from s1sweep.decoding.questions import PendingCase, units
 from s1sweep.decoding.readout import Readout
 from s1sweep.decoding.rows import row_of
 from s1sweep.decoding.segments import Segments
-from s1sweep.decoding.stage import Stage, Telling
+from s1sweep.decoding.stage import ProgressWriter, RunningStage
 from s1sweep.decoding.trace import Memo, Tally
 from s1sweep.stages.contract import Done, Item
 
@@ -46,11 +46,11 @@ def serve(
     """
     tally = tally or Tally()
     requested = 0
-    stages: list[Stage] = []
+    stages: list[RunningStage] = []
     try:
         for item in items:
             try:
-                stage = Stage(item, chat, (scorers or {}).get(item.out), keeps=shard is None)
+                stage = RunningStage(item, chat, (scorers or {}).get(item.out), keeps=shard is None)
             except Exception as error:
                 yield item, error
                 continue
@@ -80,32 +80,33 @@ class _Work:
 
     def __init__(
         self,
-        stages: Sequence[Stage],
+        stages: Sequence[RunningStage],
         memo: Callable[[], Memo],
         chat: Format,
         tally: Tally,
         shard: tuple[int, int] | None,
     ) -> None:
         self._memo, self._chat = memo, chat
+        self._left = len(stages)
         self._total, self._units = units(stages, shard)
-        self._ended: asyncio.Queue[tuple[Stage, Exception | None] | None] = asyncio.Queue()
-        self._telling = Telling(stages, tally)
+        self._ended: asyncio.Queue[tuple[RunningStage, Exception | None] | None] = asyncio.Queue()
+        self._progress = ProgressWriter(stages, tally)
 
     def start(self, runner: asyncio.Runner) -> None:
         """Begin; it goes on whenever the loop runs."""
         self._all = runner.get_loop().create_task(self._run())
 
-    async def ended(self) -> tuple[Stage, Exception | None] | None:
+    async def ended(self) -> tuple[RunningStage, Exception | None] | None:
         """The next stage that has ended, with what it failed of; None when all is over. Raises what ends all."""
         while True:
             try:
-                async with asyncio.timeout(self._telling.every):
+                async with asyncio.timeout(self._progress.every):
                     ended = await self._ended.get()
             except TimeoutError:
-                self._telling.tell()
+                self._progress.write()
                 continue
-            self._telling.tell()
-            if ended is None:
+            self._progress.write()
+            if ended is None and self._left:
                 await self._all
             return ended
 
@@ -121,7 +122,7 @@ class _Work:
             await asyncio.gather(*(self._case(ask, memo) for ask in asks))
             memo.close()
 
-    async def _case(self, ask: Ask, memo: Memo) -> None:
+    async def _case(self, ask: PendingCase, memo: Memo) -> None:
         stage = ask.stage
         if stage.over:
             return
@@ -135,10 +136,13 @@ class _Work:
             failed = error
         if not stage.over:
             stage.over = True
+            self._left -= 1
             self._ended.put_nowait((stage, failed))
+            if not self._left:
+                self._ended.put_nowait(None)  # what else is under way is for nobody
 
 
-async def _rows(ask: Ask, memo: Memo, chat: Format) -> tuple[list[dict[str, Any]], int]:
+async def _rows(ask: PendingCase, memo: Memo, chat: Format) -> tuple[list[dict[str, Any]], int]:
     """The rows of one case, and the tokens it would have cost alone."""
     spec = ask.stage.spec
     case = Case(

@@ -25,7 +25,7 @@ EVERY = 2.0  # seconds between two words of a stage about how far it is
 EVERY_STAGE = 0.02  # the same for each stage of a session, so that many do not spend their time on it
 
 
-class Stage:
+class RunningStage:
     """One item of a session. With `keeps` False it makes traces and no output.
 
     `cases` counts those asked of it, `answered` those that are done; `alone` is how many tokens its readouts would have
@@ -90,13 +90,13 @@ class Stage:
         }
 
 
-class Telling:
+class ProgressWriter:
     """Says now and then how far the stages of a session are, each in its own attempt's folder.
 
     The tokens are the session's; the first stage says them, to its end. A disk that takes nothing costs a warning.
     """
 
-    def __init__(self, stages: Sequence[Stage], tally: Tally) -> None:
+    def __init__(self, stages: Sequence[RunningStage], tally: Tally) -> None:
         self.every = max(EVERY, EVERY_STAGE * len(stages))
         self._stages = stages
         self._tally = tally
@@ -104,7 +104,7 @@ class Telling:
         self._due = time.monotonic() + self.every
         self._failed = False
 
-    def tell(self) -> None:
+    def write(self) -> None:
         """Write what is new, unless that was done a moment ago."""
         if time.monotonic() < self._due:
             return

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 
-class Stepped(Protocol):
+class SteppedEngine(Protocol):
     """The part of vLLM's `LLMEngine` that is used. A step's outputs have `request_id` and `finished`."""
 
     def add_request(self, request_id: str, prompt: Any, params: Any, *, priority: int) -> Any: ...
@@ -24,10 +24,10 @@ class Stepped(Protocol):
     def has_unfinished_requests(self) -> bool: ...
 
 
-class Steps:
+class StepLoop:
     """One event loop at a time; `release` lets go of it."""
 
-    def __init__(self, engine: Stepped) -> None:
+    def __init__(self, engine: SteppedEngine) -> None:
         self._engine = engine
         self._numbers = itertools.count()
         self._waiting: dict[str, asyncio.Future[Any]] = {}

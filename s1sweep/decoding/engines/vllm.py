@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 from s1sweep.decoding.engines.protocol import Completion, Sampling
-from s1sweep.decoding.engines.steps import Steps
+from s1sweep.decoding.engines.steps import StepLoop
 from s1sweep.identity import digest, encode
 from s1sweep.sources import model_path
 from s1sweep.spec import ModelSpec, ScorerSpec
@@ -154,7 +154,7 @@ class VllmEngine:
                 "reasoning_end_str": marks.think_end,
             }
         self._llm: LLM | None = LLM(**{**args, **model.engine_args})
-        self._steps = Steps(self._llm.llm_engine)
+        self._steps = StepLoop(self._llm.llm_engine)
         # What the engine is made of stays; without this every full collection would walk through it.
         gc.collect()
         gc.freeze()

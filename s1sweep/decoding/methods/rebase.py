@@ -25,7 +25,7 @@ VERSION = 1
 
 
 @dataclass
-class Node:
+class TreeNode:
     """A path of steps from the root, `ids` all of it and `step` the last. `ended` is set on leaves."""
 
     trace: Reading
@@ -36,7 +36,7 @@ class Node:
     steps: tuple[float, ...]
     score: float
     read: int  # tokens the reward model read of the path
-    parent: Node | None
+    parent: TreeNode | None
 
 
 def share_out(width: int, scores: Sequence[float], balance: float) -> list[int]:
@@ -55,10 +55,10 @@ async def run(spec: RebaseSpec, extrapolation: ExtrapolationSpec, case: Case) ->
     """One readout for each leaf; what was spent on nodes that led to none is with the first."""
     separators = case.chat.stops("method.step_stop", spec.step_stop)
     start = case.think(stops=(*case.chat.think_stop, *separators))
-    leaves: list[Node] = []
-    made: list[Node] = []
+    leaves: list[TreeNode] = []
+    made: list[TreeNode] = []
     scored = 0
-    level, children = [Node(start, (), (), "", None, (), 0.0, 0, None)], [spec.width]
+    level, children = [TreeNode(start, (), (), "", None, (), 0.0, 0, None)], [spec.width]
     while level:
         jobs = [(node, i) for node, count in zip(level, children, strict=True) for i in range(count)]
         grown = await asyncio.gather(*(_grow(spec, case, node, i, separators) for node, i in jobs))
@@ -71,7 +71,7 @@ async def run(spec: RebaseSpec, extrapolation: ExtrapolationSpec, case: Case) ->
     return await _answers(spec, case, leaves, made, scored)
 
 
-async def _grow(spec: RebaseSpec, case: Case, node: Node, i: int, separators: tuple[int, ...]) -> Node:
+async def _grow(spec: RebaseSpec, case: Case, node: TreeNode, i: int, separators: tuple[int, ...]) -> TreeNode:
     """One more step after a node, with its score."""
     assert case.scorer is not None, "the plan gives REBASE a scorer"
     name = f"{node.name}/{i}"
@@ -84,7 +84,7 @@ async def _grow(spec: RebaseSpec, case: Case, node: Node, i: int, separators: tu
     if ended is None and len(ids) >= spec.max_thinking_tokens:
         ended = "forced"
     judged = await case.scorer.score(case.user, case.chat.decode(ids))
-    return Node(trace, ids, step, name, ended, judged.steps, judged.score, judged.tokens, node)
+    return TreeNode(trace, ids, step, name, ended, judged.steps, judged.score, judged.tokens, node)
 
 
 def _ending(cut: Cut, separators: tuple[int, ...]) -> Ending | None:
@@ -93,7 +93,9 @@ def _ending(cut: Cut, separators: tuple[int, ...]) -> Ending | None:
     return "natural" if cut.ended == "stop" and cut.stop_id not in separators else None
 
 
-async def _answers(spec: RebaseSpec, case: Case, leaves: list[Node], made: list[Node], scored: int) -> list[Readout]:
+async def _answers(
+    spec: RebaseSpec, case: Case, leaves: list[TreeNode], made: list[TreeNode], scored: int
+) -> list[Readout]:
     root = case.think()
     seen: set[int] = set()
     shared = []
@@ -129,7 +131,7 @@ async def _answers(spec: RebaseSpec, case: Case, leaves: list[Node], made: list[
     ]
 
 
-def _path(node: Node | None) -> list[Node]:
+def _path(node: TreeNode | None) -> list[TreeNode]:
     path = []
     while node is not None:
         path.append(node)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from s1sweep.estimating.estimate import PlanEstimate
+    from s1sweep.planning.upgrades import Upgrade
     from s1sweep.search import SearchOutcome
     from s1sweep.session import Session
     from s1sweep.store import Sweep
@@ -32,7 +33,8 @@ def default_root() -> str:
 @dataclass(frozen=True)
 class PlanSummary:
     """What a run would do. `stages` and `reused` count by kind; `remarks` are on memory, truncation and published cost;
-    `unpinned` are the hub's repositories, by field, for which `run` will ask for a commit.
+    `unpinned` are the hub's repositories, by field, for which `run` will ask for a commit; `upgrades` say what is to be
+    done again because a component has another version than in the store.
     """
 
     cells: int
@@ -42,6 +44,7 @@ class PlanSummary:
     estimate: PlanEstimate
     remarks: list[str]
     unpinned: dict[str, list[str]]
+    upgrades: list[Upgrade]
 
     def as_json(self) -> dict[str, Any]:
         """What `s1sweep plan --json` prints."""
@@ -134,6 +137,8 @@ def arguments(overrides: Sequence[str], fields: dict[str, Any]) -> list[str]:
 
 def summary(session: Session) -> PlanSummary:
     """What a session has planned."""
+    from s1sweep.planning.upgrades import upgrades
+
     missing, planned = session.missing(), session.plan
     unpinned: dict[str, list[str]] = {}
     for use in session.unpinned():
@@ -146,6 +151,7 @@ def summary(session: Session) -> PlanSummary:
         estimate=session.estimate(),
         remarks=session.remarks(),
         unpinned=unpinned,
+        upgrades=upgrades(planned, missing, session.store),
     )
 
 

@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -106,8 +106,23 @@ def payload(
 
 def digest(value: Any) -> str:
     """sha256 of canonical JSON, 64 hex digits."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(canonical(value)).hexdigest()
+
+
+def digests_with(hashed: Mapping[str, Any], versions: Iterable[bytes]) -> Iterator[str]:
+    """The digests that the JSON of a stage would have with other versions of its components, given as canonical JSON:
+    each at little cost, since they are what it ends with.
+    """
+    begun = hashlib.sha256(canonical({**hashed, "versions": {}}).removesuffix(b"{}}"))
+    for each in versions:
+        whole = begun.copy()
+        whole.update(each + b"}")
+        yield whole.hexdigest()
+
+
+def canonical(value: Any) -> bytes:
+    """JSON of which equal values have the same bytes."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode()
 
 
 def stage_id(slug: str, hashed: Mapping[str, Any]) -> str:

@@ -171,6 +171,8 @@ def _print_plan(shown: api.PlanSummary, session: Any) -> None:
         console.print(estimate_text(estimate.as_json()))
     else:
         console.print("Nothing to run: every stage is in the store.")
+    for upgrade in shown.upgrades:
+        console.print(f"After an upgrade: {upgrade}.", markup=False, highlight=False)
     for line in estimate.basis:
         console.print(f"Time: {line}.", style="dim", markup=False)
     if shown.unpinned:

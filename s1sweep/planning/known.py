@@ -36,14 +36,19 @@ class KnownIds:
         """The id for the work that would be `own` if nothing were known: a finished stage's before one that was only
         begun, of several its own.
         """
-        return self.stored(own) or self._first.setdefault(_work(own), own)
+        work = _work(own)
+        return self.stored(*work, own) or self._first.setdefault(work, own)
 
-    def stored(self, own: str) -> str | None:
-        """The same of what the store has; None if it has no such work."""
-        names = self._stored.get(_work(own), ())
+    def stored(self, kind: str, digest: str, own: str = "") -> str | None:
+        """The same of what the store has, for work by its kind and the hex digits of its ids; None if it has none."""
+        names = self._stored.get((kind, digest), ())
         if len(names) > 1:
             return min(names, key=lambda name: (not self._finished(name), name != own))
         return names[0] if names else None
+
+    def kinds(self) -> set[str]:
+        """The kinds of stages that the store has."""
+        return {kind for kind, _ in self._stored}
 
 
 def _work(stage_id: str) -> tuple[str, str]:

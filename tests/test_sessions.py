@@ -20,11 +20,13 @@ from s1sweep.decoding import decode, serve, stage
 from s1sweep.decoding.engines import vllm
 from s1sweep.decoding.readout import READOUTS
 from s1sweep.decoding.rows import Rows
+from s1sweep.planning import Plan
+from s1sweep.runtime.scheduler import Scheduler
 from s1sweep.stages.contract import Done, Item
 from s1sweep.stages.resources import Resources
-from s1sweep.store import PROGRESS, HowFar, write_progress
+from s1sweep.store import PROGRESS, HowFar, Store, same_result, write_progress
 from tests.faults import Faults, ScriptedVllm, fill_disk, no_space
-from tests.helpers import compose
+from tests.helpers import ROOT, compose
 from tests.test_rows import Characters
 from tests.test_segments import Dice, LetterChat, items, scratch
 
@@ -291,3 +293,68 @@ def test_stages_speak_seldom(worker: Worker, monkeypatch: pytest.MonkeyPatch) ->
     asked = asks()
     assert all(isinstance(done, Done) for _, done in decode.run_all(asked, Resources()))
     assert not [item for item in asked if (item.out / PROGRESS).exists()]
+
+
+# --- the same under Ray
+
+# A worker's disk is full for the readouts of one try, from the fifth write on, and then it is not.
+FULL_ONCE = """
+import errno, os, pathlib
+opened = pathlib.Path.open
+tries, written = pathlib.Path({tries!r}), [0]
+class File:
+    def __init__(self, file):
+        self.file = file
+    def write(self, data):
+        written[0] += 1
+        if tries.read_text() == str(os.getpid()) and written[0] >= 5:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return self.file.write(data)
+    def close(self):
+        self.file.close()
+def open_(path, mode="r", *more, **named):
+    file = opened(path, mode, *more, **named)
+    if path.suffix != ".part" or mode != "wb":
+        return file
+    if not tries.exists():
+        tries.write_text(str(os.getpid()))
+        written[0] = 0
+    elif tries.read_text() == str(os.getpid()) and written[0] >= 5:
+        tries.write_text(f"again in {{os.getpid()}}")
+    return File(file)
+pathlib.Path.open = open_
+"""
+
+
+@pytest.mark.slow
+def test_a_disk_of_a_ray_worker_is_full_and_then_is_not(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next try is on the same warm worker, and gives what a calm sweep gave."""
+    from s1sweep.runtime.ray_backend import RayBackend
+
+    grid = ["train=none", "task=tiny_hard", "task.limit=4", "extrapolation=none,wait", "sampling=greedy,sampled"]
+    plan = Plan()
+    cells = compose(*grid, "method.max_thinking_tokens=40,150")
+    for config in cells:
+        plan.add(config.cell, {})
+    stages = {name: planned for name, planned in plan.stages.items() if planned.kind == "decode"}
+    calm, store = Store(tmp_path / "calm"), Store(root)
+    tries, site = tmp_path / "tries", tmp_path / "site"
+    tries.write_text("none")
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(FULL_ONCE.format(tries=str(tries)))
+    monkeypatch.setenv("PYTHONPATH", f"{site}:{ROOT}")
+    backend = RayBackend(cells[0].placement, cpus=1)
+    try:
+        Scheduler(calm, backend, cells[0].placement).run(stages, {})
+        tries.unlink()
+        progress = Scheduler(store, backend, cells[0].placement).run(stages, {})
+    finally:
+        backend.close()
+    assert len(progress.done) == len(stages) == 8 and not progress.failed
+    said, _, pid = tries.read_text().rpartition(" ")
+    assert said == "again in" and pid.isdigit()
+    for name in stages:
+        record, undisturbed = store.record(name), calm.record(name)
+        assert record and undisturbed and same_result(record, undisturbed)

@@ -31,9 +31,10 @@ DECODE = (
     *("decode", "serve", "session", "stage", "questions", "case", "trace", "readout", "rows", "segments", "blockfile"),
     *("chat", "engines/protocol", "engines/steps", "engines/vllm"),
 )
+POOL = ("data/ingest", "data/pool", "stages/rows", "sources/raw")
 TRAIN = ("sft", "rank", "recipe", "encode", "format")
 COMPONENTS: dict[str, tuple[int | list[int], list[str]]] = {
-    "pool": (ingest.VERSION, ["s1sweep/data/ingest.py", "s1sweep/data/pool.py", "s1sweep/sources/raw.py"]),
+    "pool": (ingest.VERSION, [f"s1sweep/{name}.py" for name in POOL]),
     "curate": (curate.VERSION, ["s1sweep/data/curate.py", "s1sweep/data/curation/replies.py"]),
     **{
         f"step.{name}": (
@@ -58,7 +59,7 @@ COMPONENTS: dict[str, tuple[int | list[int], list[str]]] = {
     **{f"method.{n}": (m.VERSION, [f"s1sweep/decoding/methods/{Path(m.__file__).name}"]) for n, m in METHODS.items()},
     "graders": (
         [grade.VERSION, *(g.version for g in GRADERS.values())],
-        [f"s1sweep/grading/{name}.py" for name in ("graders", "grade", "parallel")],
+        [f"s1sweep/{name}.py" for name in ("answers/graders", "grading/grade", "grading/parallel")],
     ),
 }
 

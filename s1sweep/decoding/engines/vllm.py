@@ -203,7 +203,8 @@ class VllmEngine:
             # Left to the collector, memory stays as long as anyone holds an error that came from the engine. vLLM's own
             # shutdown ends the process groups of the whole process, with which a reward model's engine works too.
             core = llm.llm_engine.engine_core
-            core._finalizer.detach()
+            if (at_collection := getattr(core, "_finalizer", None)) is not None:
+                at_collection.detach()
             core.engine_core.model_executor.shutdown()
             gc.unfreeze()
             del llm

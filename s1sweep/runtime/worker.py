@@ -14,7 +14,7 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
@@ -82,18 +82,19 @@ def _run_stages(store: Store, job: Job, items: list[Item], launch_ranks: LaunchR
     """Run the stages and publish each as soon as it is done."""
     tasks = {item.out: task for item, task in zip(items, job.tasks, strict=True)}
     outcomes = []
-    for item, done, started in _run_all(job, items, launch_ranks):
-        task = tasks.pop(item.out)
-        try:
-            if not isinstance(done, Done):
-                raise done
-            # Stages that one engine serves at the same time are known by their session: their times overlap.
-            cost = {**done.cost, "session": job.tasks[0].attempt} if job.kind == "decode" else dict(done.cost)
-            store.publish(task.id, task.hashed, item.out, done.summary, started, cost)
-            outcomes.append(StageOutcome(task.id))
-        except Exception as error:
-            _print(error)
-            outcomes.append(StageOutcome(task.id, failure_of(error)))
+    with contextlib.closing(_run_all(job, items, launch_ranks)) as ended:
+        for item, done, started in ended:
+            task = tasks.pop(item.out)
+            try:
+                if not isinstance(done, Done):
+                    raise done
+                # Stages that one engine serves at the same time are known by their session: their times overlap.
+                cost = {**done.cost, "session": job.tasks[0].attempt} if job.kind == "decode" else dict(done.cost)
+                store.publish(task.id, task.hashed, item.out, done.summary, started, cost)
+                outcomes.append(StageOutcome(task.id))
+            except Exception as error:
+                _print(error)
+                outcomes.append(StageOutcome(task.id, failure_of(error)))
     return outcomes
 
 
@@ -111,7 +112,7 @@ def _run_shard(store: Store, job: Job, items: list[Item], launch_ranks: LaunchRa
     return [StageOutcome(task.id) for task in job.tasks]
 
 
-def _run_all(job: Job, items: list[Item], launch_ranks: LaunchRanks) -> Iterator[tuple[Item, Done | Exception, float]]:
+def _run_all(job: Job, items: list[Item], launch_ranks: LaunchRanks) -> Generator[tuple[Item, Done | Exception, float]]:
     """Each item with how it ended and when its own work began; an error outside any stage ends those that are left."""
     began = time.time()
     left = {item.out: item for item in items}
@@ -119,10 +120,12 @@ def _run_all(job: Job, items: list[Item], launch_ranks: LaunchRanks) -> Iterator
         module = importlib.import_module(STAGES.get(job.kind, job.kind))
         shared = {"resources": job.resources, "launch_ranks": launch_ranks}
         if hasattr(module, "run_all"):
-            for item, done in module.run_all(items, **shared):
-                left.pop(item.out)
-                own = done.started if isinstance(done, Done) else None
-                yield item, done, began if own is None else own
+            # Closed as soon as this is left, however: then a session hands its engine back.
+            with contextlib.closing(module.run_all(items, **shared)) as ended:
+                for item, done in ended:
+                    left.pop(item.out)
+                    own = done.started if isinstance(done, Done) else None
+                    yield item, done, began if own is None else own
             return
         for item in items:
             left.pop(item.out)

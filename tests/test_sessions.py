@@ -154,12 +154,12 @@ def test_a_session_fails_at_any_call_of_its_engine(worker: Worker, happen: Calla
     in_turn(worker, happen)
 
 
-@pytest.mark.parametrize("happen", [refuse, interrupt])
+@pytest.mark.parametrize("happen", [refuse, pytest.param(interrupt, marks=pytest.mark.long)])
 def test_a_session_with_a_reward_model_fails_at_any_call(worker: Worker, happen: Callable[[], None]) -> None:
     in_turn(worker, happen, judged, judged)
 
 
-@pytest.mark.parametrize("happen", [refuse, interrupt])
+@pytest.mark.parametrize("happen", [refuse, pytest.param(interrupt, marks=pytest.mark.long)])
 def test_a_session_of_other_weights_fails_at_any_call(
     worker: Worker, tmp_path: Path, happen: Callable[[], None]
 ) -> None:
@@ -167,7 +167,7 @@ def test_a_session_of_other_weights_fails_at_any_call(
     in_turn(worker, happen, lambda: [replace(item, inputs={"checkpoint": tmp_path}) for item in asks()])
 
 
-@pytest.mark.parametrize("lasting", [False, True])
+@pytest.mark.parametrize("lasting", [False, pytest.param(True, marks=pytest.mark.long)])  # on Ray, below, it lasts
 def test_a_disk_is_full_at_any_write(
     worker: Worker, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, lasting: bool
 ) -> None:

@@ -149,9 +149,11 @@ def test_in_process_backend_makes_the_same_records(finished: Path, root: Path) -
 
 
 def test_kill_9_then_the_same_command(finished: Path, root: Path) -> None:
-    """Wherever it is killed: it finishes, nothing finished is done twice, the records are the undisturbed run's."""
+    """Wherever it is killed: it finishes, nothing is done twice, the records are the undisturbed run's. Here it all
+    works in one process; test_chaos.py does the same to Ray, for long.
+    """
     process = subprocess.Popen(
-        [sys.executable, "-m", "s1sweep.cli", "run", *ONE],
+        [sys.executable, "-m", "s1sweep.cli", "run", *ONE, HERE],
         env=cli_env(root),
         cwd=root.parent,
         stdout=subprocess.DEVNULL,
@@ -162,7 +164,7 @@ def test_kill_9_then_the_same_command(finished: Path, root: Path) -> None:
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     kept = records(root)
-    done = cli("run", *ONE, root=root)
+    done = cli("run", *ONE, HERE, root=root)
     assert done.returncode == 0, (wait, done.stderr)
     after, expected = records(root), records(finished)
     assert {n: after[n] for n in kept} == kept, wait

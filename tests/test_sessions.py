@@ -289,6 +289,19 @@ def test_shards_say_how_far_their_share_is(worker: Worker, monkeypatch: pytest.M
         assert all(share.done == share.total for share in shares)
 
 
+def test_after_three_shards_a_session_decodes_nothing_and_gives_the_same(worker: Worker, tmp_path: Path) -> None:
+    """Each shard in an engine of its own; with real engines under Ray in tests/test_shards.py, which is long."""
+    right = undisturbed(worker)
+    for number in range(3):
+        resources = Resources(traces=str(tmp_path), shard=(number, 3))
+        assert all(isinstance(done, Done) for _, done in decode.run_all(asks(), resources))
+    asked = asks()
+    ended = worker.run(asked, traces=tmp_path)
+    check(ended, asked, right)
+    assert [done.cost["decoded_tokens"] for _, done in ended if isinstance(done, Done)] == [0] * len(asked)
+    assert 1 < len(list(tmp_path.glob("*/*.seg"))) <= 3, "more than one shard had a share, and the session none"
+
+
 def test_stages_speak_seldom(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = asks()
     assert all(isinstance(done, Done) for _, done in decode.run_all(asked, Resources()))

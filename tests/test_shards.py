@@ -9,7 +9,7 @@ import pytest
 from s1sweep.store import Record, Store, same_result
 from tests.helpers import cli
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]  # its parts: test_sessions.py, test_progress.py
 
 COMMAND = ["run", "-m", "train=none", "task=tiny_calc,tiny_hard", "task.limit=12", "extrapolation=none,wait"]
 COMMAND += ["sampling=greedy,sampled"]

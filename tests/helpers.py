@@ -31,10 +31,9 @@ def compose(*overrides: str) -> list[CellConfig]:
     if any("placement.root" in override for override in overrides):
         return cells_of(["-m", *overrides])
     root = {"root": os.environ.get("S1SWEEP_ROOT", "s1sweep-out")}
-    return [
-        config.model_copy(update={"placement": config.placement.model_copy(update=root)})
-        for config in _composed(overrides, os.getcwd())
-    ]
+    configs = _composed(overrides, os.getcwd())
+    own = {id(config.placement): config.placement.model_copy(update=root) for config in configs}  # equal parts are one
+    return [config.model_copy(update={"placement": own[id(config.placement)]}) for config in configs]
 
 
 @cache
